@@ -1,0 +1,64 @@
+# Everything that a developer or CI runs. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The first Python that is new enough.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+FUZZ_EXAMPLES ?= 50000
+
+.PHONY: help setup run test check fmt e2e fuzz docs lock clean
+
+help: ## This list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## Build .venv with the locked dependencies
+
+$(READY): requirements/dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; name it with make PYTHON=…" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once)…"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: $(READY) ## Start the service with a development issuer, and print lines to paste
+	@$(BIN)/verifier dev
+
+test: $(READY) ## Run the whole suite; core/ must be covered to the last branch
+	$(BIN)/pytest -n auto --cov --cov-report=
+	$(BIN)/coverage report --include='verifier/core/*' --fail-under=100 --skip-covered
+	@$(BIN)/coverage report | tail -n 1
+
+check: $(READY) ## Lint, format check, types, lock files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@! grep -nE 'https?://' requirements/*.txt || { echo "lock files must carry no addresses" >&2; exit 1; }
+	@! grep -n '"resolved"' tests/e2e/package-lock.json || { echo "lock files must carry no addresses" >&2; exit 1; }
+
+fmt: $(READY) ## Format, and mend what can be mended
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+e2e: $(READY) ## Test against real programs found on this machine
+	@if command -v npm >/dev/null; then cd tests/e2e && npm ci --silent --no-audit --no-fund; fi
+	$(BIN)/pytest -m e2e -rs tests/e2e
+
+fuzz: $(READY) ## Send FUZZ_EXAMPLES bad inputs over HTTP
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest --timeout=1800 -s tests/fuzz
+
+docs: $(READY) ## Write the generated parts of docs/
+	$(BIN)/python -m tests.generated_docs
+
+lock: $(READY) ## Resolve the dependencies anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links \
+		--custom-compile-command "make lock" pyproject.toml -o requirements/runtime.txt --upgrade
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links \
+		--custom-compile-command "make lock" pyproject.toml --group dev -o requirements/dev.txt --upgrade
+
+clean: ## Remove what was built
+	rm -rf $(VENV) dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/e2e/node_modules

@@ -1,0 +1,6 @@
+"""From a file and the environment to frozen settings; nothing else in the service reads the environment."""
+
+from verifier.config.loading import ConfigError, Problem, load
+from verifier.config.settings import IssuerSettings, Settings
+
+__all__ = ["ConfigError", "IssuerSettings", "Problem", "Settings", "load"]

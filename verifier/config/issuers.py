@@ -1,0 +1,29 @@
+"""From an issuer's settings to the value that the core works with."""
+
+import hashlib
+
+from verifier.config.settings import IssuerSettings
+from verifier.core import claim_path
+from verifier.core.claims import media_type
+from verifier.core.issuer import Issuer, RequiredClaim
+
+
+def core_issuer(settings: IssuerSettings) -> Issuer:
+    """The issuer as the decision sees it. Any change of its settings changes the fingerprint."""
+    audiences = settings.audiences or ()
+    return Issuer(
+        name=settings.name,
+        identifiers=frozenset(settings.identifiers()),
+        algorithms=frozenset(settings.algorithms),
+        token_types=frozenset(media_type(typ) for typ in settings.token_types),
+        audiences=None if audiences == "any" else frozenset(audiences),
+        client_ids=frozenset(settings.client_ids or ()),
+        client_id_claims=settings.client_id_claims,
+        scope_claims=tuple(claim_path.parse(text) for text in settings.scope_claims),
+        required_claims=tuple(
+            RequiredClaim(claim_path.parse(text), values) for text, values in settings.required_claims.items()
+        ),
+        leeway=settings.leeway,
+        max_age=settings.max_age,
+        fingerprint=hashlib.sha256(settings.model_dump_json().encode()).hexdigest(),
+    )

@@ -1,0 +1,194 @@
+"""What must hold between keys of the configuration, found on raw data.
+
+pydantic stops asking about a whole section once one key in it is wrong. A user wants all mistakes at once, so
+these rules read what was written and put up with anything that is not of the expected form: the form is
+pydantic's to complain about.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from verifier.core.algorithms import KEY_TYPE, SYMMETRIC
+from verifier.presets import presets
+from verifier.remote.http import may_fetch
+
+Finder = Callable[[Mapping[str, Any]], list[InitErrorDetails]]
+TENANT = "{tenantid}"
+_KEY_ORIGINS = ("jwks_uri", "jwks_file", "public_key_files", "secret_file")
+
+
+def known_algorithm(value: Any) -> Any:
+    """Raises ``ValueError`` for a name that cannot be configured, ``none`` above all."""
+    if isinstance(value, str) and value not in KEY_TYPE:
+        if value.lower() == "none":
+            raise ValueError("none would accept unsigned tokens and cannot be configured")
+        raise ValueError(f"unknown algorithm {value!r}{_suggestion(value, KEY_TYPE)}")
+    return value
+
+
+def known_preset(value: Any) -> Any:
+    """Raises ``ValueError`` for a vendor that there is no preset for."""
+    if isinstance(value, str) and value not in presets():
+        raise ValueError(f"unknown preset {value!r}; there are {', '.join(presets())}")
+    return value
+
+
+def with_preset(data: Any) -> Any:
+    """The issuer's settings over those of its preset; required claims of both are demanded."""
+    preset = presets().get(str(data.get("preset"))) if isinstance(data, dict) else None
+    if preset is None:
+        return data
+    merged = {**preset.defaults, **data}
+    own = data.get("required_claims", {})
+    if isinstance(own, dict):
+        merged["required_claims"] = {**preset.defaults.get("required_claims", {}), **own}
+    if any(data.get(origin) for origin in _KEY_ORIGINS):
+        for origin in _KEY_ORIGINS:  # the user's way to the keys, not the preset's
+            if origin not in data:
+                merged.pop(origin, None)
+    return merged
+
+
+def identifiers(issuer: str, aliases: Iterable[str], tenants: Iterable[str]) -> tuple[str, ...]:
+    """Every exact ``iss``, with each tenant in the place of ``{tenantid}``."""
+    found = [
+        text.replace(TENANT, tenant)
+        for text in (issuer, *aliases)
+        for tenant in (tenants if TENANT in text else ("",))
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def issuer_problems(data: Mapping[str, Any]) -> list[InitErrorDetails]:
+    """Problems between the keys of one issuer, its preset already merged in."""
+    return [
+        problem
+        for rule in (_audience_rule, _address_rule, _origin_rule, _algorithm_rule, _tenant_rule)
+        for problem in rule(data)
+    ]
+
+
+def settings_problems(data: Mapping[str, Any]) -> list[InitErrorDetails]:
+    """Problems between issuers."""
+    found: list[InitErrorDetails] = []
+    names: dict[str, int] = {}
+    owners: dict[str, str] = {}
+    issuers = data.get("issuers")
+    if issuers in ([], ()):
+        found.append(problem("give at least one issuer", "issuers"))
+    for index, raw in enumerate(issuers if isinstance(issuers, list | tuple) else ()):
+        issuer = with_preset(raw)
+        if not isinstance(issuer, Mapping):
+            continue
+        name = str(issuer.get("name"))
+        if names.setdefault(name, index) != index:
+            found.append(
+                problem(f"{name!r} names issuer {names[name] + 1} already", "issuers", index, "name")
+            )
+        for text in identifiers(
+            _text(issuer, "issuer"), _texts(issuer, "issuer_aliases"), _texts(issuer, "tenants")
+        ):
+            if text and owners.setdefault(text, name) != name:
+                found.append(
+                    problem(f"{text!r} is issuer {owners[text]!r} already", "issuers", index, "issuer")
+                )
+    return found
+
+
+def problem(message: str, *location: str | int, found: Any = None) -> InitErrorDetails:
+    return InitErrorDetails(
+        type=PydanticCustomError("rule", "{message}", {"message": message}), loc=location, input=found
+    )
+
+
+def line_errors(error: ValidationError) -> list[InitErrorDetails]:
+    """A finished report, in the form in which it can be joined to another."""
+    return [
+        InitErrorDetails(
+            type=PydanticCustomError(entry["type"], "{message}", {"message": entry["msg"]}),
+            loc=entry["loc"],
+            input=entry["input"],
+        )
+        for entry in error.errors(include_url=False)
+    ]
+
+
+def _audience_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
+    if data.get("audiences") is not None:
+        return
+    preset = presets().get(str(data.get("preset")))
+    if preset is not None and preset.audience_free:
+        if not data.get("client_ids"):
+            yield problem("give the client ids whose tokens are accepted", "client_ids")
+        return
+    yield problem(
+        "give the audiences to accept (what your API is called in `aud`), or `any` if it does not matter",
+        "audiences",
+    )
+
+
+def _address_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
+    insecure = data.get("allow_insecure_http") is True
+    fetched = [name for name in ("jwks_uri", "discovery_url") if data.get(name)]
+    if not any(data.get(origin) for origin in _KEY_ORIGINS) and not data.get("discovery_url"):
+        fetched.append("issuer")
+    elif _text(data, "issuer").startswith("http:"):
+        fetched.append("issuer")  # its tokens would be asked for in the clear
+    for name in fetched:
+        url = _text(data, name)
+        if url and not may_fetch(url.replace(TENANT, "tenant"), insecure_http=insecure):
+            yield problem(
+                f"expected https://…, found {url!r}; http is for loopback, or with allow_insecure_http: true",
+                name,
+            )
+        elif url and (urlsplit(url).query or urlsplit(url).fragment) and name == "issuer":
+            yield problem("an issuer has no query and no fragment (RFC 8414 section 2)", name)
+
+
+def _origin_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
+    given = [name for name in _KEY_ORIGINS if data.get(name)]
+    for name in given[1:]:
+        yield problem(f"{given[0]} says already where the keys are; give one of them", name)
+
+
+def _algorithm_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
+    symmetric = SYMMETRIC.intersection(_texts(data, "algorithms"))
+    others = set(_texts(data, "algorithms")) - symmetric
+    if symmetric and others:
+        yield problem(
+            "HS algorithms cannot stand beside others: a public key would pass for the secret", "algorithms"
+        )
+    elif symmetric and not data.get("secret_file"):
+        yield problem("HS algorithms need a secret_file", "algorithms")
+    elif data.get("secret_file") and not symmetric:
+        yield problem("a secret_file needs algorithms: [HS256] (or HS384, HS512)", "algorithms")
+
+
+def _tenant_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
+    templated = TENANT in _text(data, "issuer")
+    if templated and not _texts(data, "tenants"):
+        yield problem("give the tenants to accept, as the issuer holds {tenantid}", "tenants")
+    if _text(data, "issuer").replace(TENANT, "").count("{"):
+        yield problem("the only placeholder is {tenantid}", "issuer")
+
+
+def _text(data: Mapping[str, Any], name: str) -> str:
+    value = data.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _texts(data: Mapping[str, Any], name: str) -> list[str]:
+    value = data.get(name)
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list | tuple) else []
+
+
+def _suggestion(value: str, known: Iterable[str]) -> str:
+    close = get_close_matches(value, list(known), n=1, cutoff=0.5) or get_close_matches(
+        value.upper(), list(known), n=1
+    )
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"

@@ -1,0 +1,248 @@
+"""The configuration file: every key, its type, its default and what it is for.
+
+This is the one place where a setting is written. The reference in ``docs/`` and the JSON Schema for editors
+are generated from it, so a description here is what the user reads.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from verifier.config import rules
+from verifier.config.duration import Duration
+from verifier.core.algorithms import DEFAULT as DEFAULT_ALGORITHMS
+from verifier.core.algorithms import KEY_TYPE
+
+PREFIX = "VERIFIER__"
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]*):\d{1,5}$")]
+Text = Annotated[str, StringConstraints(min_length=1)]
+TokenType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$&^_.+/-]+$")]
+Algorithm = Annotated[
+    str, BeforeValidator(rules.known_algorithm), Field(json_schema_extra={"enum": [*KEY_TYPE]})
+]
+Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
+Scalar = str | int | float | bool
+OneOf = Annotated[
+    tuple[Scalar, ...],
+    BeforeValidator(lambda value: value if isinstance(value, list | tuple) else [value]),
+    Field(min_length=1),
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OpsSettings(_Section):
+    """The port for probes and metrics, apart from the one that gateways ask."""
+
+    listen: Address = Field("127.0.0.1:9090", description="Address of the ops port.")
+
+
+class CacheSettings(_Section):
+    """Verified identities in memory."""
+
+    max_entries: int = Field(
+        100_000,
+        ge=10,
+        le=10_000_000,
+        description="Identities kept; the oldest go first. Refused tokens have a tenth of this for themselves.",
+    )
+    max_ttl: Duration = Field(
+        300.0,
+        gt=0,
+        description="Longest stay of an identity. Expiry, keys and demands are checked on every hit.",
+    )
+
+
+class KeysSettings(_Section):
+    """How issuers' keys are kept fresh."""
+
+    refresh: Duration = Field(
+        600.0,
+        ge=1,
+        le=86_400,
+        description="Longest time between two looks at a key set, and so until a withdrawn key is distrusted. "
+        "The issuer's `Cache-Control` can shorten it, down to a minute.",
+    )
+    max_stale: Duration = Field(
+        86_400.0,
+        ge=1,
+        description="How old keys may get while the issuer cannot be reached; then its tokens get 503.",
+    )
+    unknown_kid_cooldown: Duration = Field(
+        10.0,
+        ge=1,
+        description="Shortest time between two fetches for one issuer, however many unknown `kid`s are sent.",
+    )
+    deadline: Duration = Field(5.0, gt=0, le=60, description="Longest time one fetch may take.")
+
+
+class LimitsSettings(_Section):
+    """What one client, or all together, may take."""
+
+    token_bytes: int = Field(16_384, ge=256, le=262_144, description="Longest token looked at.")
+    body_bytes: int = Field(65_536, ge=1_024, le=16_777_216, description="Longest request body (413 beyond).")
+    connections: int = Field(4_096, ge=1, description="Connections open at once; more are closed unanswered.")
+    waiting: int = Field(
+        1_024, ge=1, description="Decisions that may wait for keys at once; more get 503 `overloaded`."
+    )
+    read_timeout: Duration = Field(
+        10.0, gt=0, description="Longest time from the first byte of a request to its last (408 beyond)."
+    )
+    keepalive_timeout: Duration = Field(
+        75.0, gt=0, description="How long an idle connection stays open. Keep it above the gateway's own."
+    )
+
+
+class LogSettings(_Section):
+    """Lines on standard error."""
+
+    format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`auto` is colours on a terminal and JSON elsewhere."
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity written.")
+    denials: bool = Field(True, description="One line for each denial, with its reason.")
+
+
+class IssuerSettings(_Section):
+    """One issuer, its keys, and what its tokens must be."""
+
+    name: Name = Field(description="Its label in metrics, logs and answers.")
+    preset: Annotated[str, BeforeValidator(rules.known_preset)] | None = Field(
+        None, description="Vendor defaults for the settings below."
+    )
+    issuer: Text = Field(
+        description="Compared with `iss` exactly, trailing slash included. May hold `{tenantid}`, for `tenants`."
+    )
+    issuer_aliases: tuple[Text, ...] = Field(
+        (), description="Further exact `iss` values that the same keys speak for."
+    )
+    tenants: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+$")], ...] = Field(
+        (), description="Allow-list of tenants, put in the place of `{tenantid}`."
+    )
+    audiences: Texts | Literal["any"] | None = Field(
+        None,
+        description="One of these must be in `aud`. Mandatory; `any` says out loud that the audience does not matter.",
+    )
+    client_ids: Texts | None = Field(
+        None,
+        description="Clients accepted, by each claim that names one; these stand in for an absent `aud`.",
+    )
+    client_id_claims: tuple[Text, ...] = Field(
+        ("client_id", "azp"), description="Claims that name the client."
+    )
+    algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = Field(
+        DEFAULT_ALGORITHMS, description="Signature algorithms accepted."
+    )
+    token_types: Annotated[tuple[TokenType, ...], Field(min_length=1)] = Field(
+        ("at+jwt", "JWT"), description="Values of `typ` accepted. A token without one counts as `JWT`."
+    )
+    scope_claims: Texts = Field(
+        ("scope", "scp"),
+        description="Claims whose strings or arrays are the scopes (a name or a JSON Pointer).",
+    )
+    required_claims: dict[Text, OneOf] = Field(
+        {},
+        description="Claim (a name or a JSON Pointer) → a value or a list of values, one of which it must have.",
+    )
+    leeway: Duration = Field(30.0, ge=0, le=600, description="How far clocks may differ.")
+    max_age: Duration | None = Field(
+        None, gt=0, description="Longest time since `iat`, which is then mandatory."
+    )
+    jwks_uri: Text | None = Field(
+        None, description="Address of the key set. Without it, or files, it is discovered."
+    )
+    discovery_url: Text | None = Field(
+        None, description="Where metadata is served, if not under `issuer` (with `{tenantid}` only)."
+    )
+    jwks_file: Path | None = Field(None, description="A key set in a file, read again when it changes.")
+    public_key_files: Annotated[tuple[Path, ...], Field(min_length=1)] | None = Field(
+        None, description="Public keys or certificates in PEM, read again when they change."
+    )
+    secret_file: Path | None = Field(
+        None, description="The secret of an issuer that signs with HS256, HS384 or HS512 (32 bytes or more)."
+    )
+    ca_file: Path | None = Field(
+        None, description="Authorities to trust for this issuer instead of the system's."
+    )
+    bearer_file: Path | None = Field(None, description="A token to send with fetches, read anew each time.")
+    allow_insecure_http: bool = Field(
+        False, description="Permit `http` for this issuer. Whoever is on the path can then forge its tokens."
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _all_problems_at_once(cls, data: Any, handler: ValidatorFunctionWrapHandler) -> Self:
+        merged = rules.with_preset(data)
+        return _check(cls, merged, handler, rules.issuer_problems)  # type: ignore[no-any-return]
+
+    def identifiers(self) -> tuple[str, ...]:
+        """Every exact ``iss`` value, tenants put in."""
+        return rules.identifiers(self.issuer, self.issuer_aliases, self.tenants)
+
+
+class Settings(BaseSettings):
+    """The whole file. ``VERIFIER__CACHE__MAX_TTL=1m`` sets ``cache.max_ttl``; lists are written as JSON."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=False
+    )
+
+    listen: Address = Field("127.0.0.1:8080", description="Address that gateways ask.")
+    ops: OpsSettings = OpsSettings()
+    issuers: tuple[IssuerSettings, ...] = Field(description="The issuers whose tokens are accepted.")
+    cache: CacheSettings = CacheSettings()
+    keys: KeysSettings = KeysSettings()
+    limits: LimitsSettings = LimitsSettings()
+    log: LogSettings = LogSettings()
+    event_loop: Literal["uvloop", "asyncio"] = Field(
+        "uvloop", description="The event loop; `asyncio` is slower, and there to rule uvloop out."
+    )
+    stop_timeout: Duration = Field(
+        10.0,
+        ge=0,
+        le=600,
+        description="How long requests in progress may take to end when the service stops.",
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _all_problems_at_once(cls, data: Any, handler: ValidatorFunctionWrapHandler) -> Self:
+        return _check(cls, data, handler, rules.settings_problems)  # type: ignore[no-any-return]
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the form of the base class
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings  # what is first wins: the environment over the file
+
+
+def _check(cls: type[BaseModel], data: Any, handler: ValidatorFunctionWrapHandler, find: rules.Finder) -> Any:
+    """Run the rules across keys even where a single key is wrong, so that everything is reported at once."""
+    found = find(data) if isinstance(data, dict) else []
+    try:
+        model = handler(data)
+    except ValidationError as error:
+        found = [*rules.line_errors(error), *found]
+    if found:
+        raise ValidationError.from_exception_data(cls.__name__, found)
+    return model

@@ -1,0 +1,1 @@
+"""The decision, pure: no await, clock, environment, log or metric. Time and keys are arguments."""

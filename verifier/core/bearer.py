@@ -1,0 +1,34 @@
+"""From the values of an ``Authorization`` header to the text of the token (RFC 6750 §2.1)."""
+
+import re
+from collections.abc import Sequence
+
+from verifier.core.reasons import Reason, Rejected
+
+# b64token of RFC 6750 §2.1, after the scheme in any letter case and at least one space (RFC 9110 §11.4).
+_BEARER = re.compile(r"bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE | re.ASCII)
+
+
+def token_text(values: Sequence[str]) -> str:
+    """Return the token that the header values carry.
+
+    A header of another scheme is no bearer credential at all, so it is a missing token and not a
+    malformed one (RFC 6750 §3.1).
+
+    Raises ``Rejected``: ``missing_token``, ``multiple_credentials``, ``malformed_credentials``.
+    """
+    if len(values) > 1:
+        raise Rejected(Reason.MULTIPLE_CREDENTIALS, "send the Authorization header once")
+    if not values or not _names_bearer(values[0]):
+        raise Rejected(Reason.MISSING_TOKEN, "send the token as: Authorization: Bearer TOKEN")
+    match = _BEARER.fullmatch(values[0])
+    if match is None:
+        raise Rejected(
+            Reason.MALFORMED_CREDENTIALS,
+            "expected the word Bearer, a space and one token without spaces, commas or quotes",
+        )
+    return match.group(1)
+
+
+def _names_bearer(value: str) -> bool:
+    return value[:6].lower() == "bearer" and not value[6:7].isalnum()

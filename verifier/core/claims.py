@@ -1,0 +1,244 @@
+"""From a token whose signature holds to a ``Principal`` (RFC 7519 §4.1, RFC 9068 §4).
+
+Two tables, in the order in which they are asked. ``IDENTITY`` is what a token says once and for all: its
+outcome is cached with the identity. ``STANDING`` depends on the time and is asked on every decision, cached
+or not. Each check is a function of its own, so that ``explain`` can run the very same ones.
+
+Nothing in this module may run before ``core/signature.py`` agreed.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from verifier.core import claim_path
+from verifier.core.issuer import ClaimValue, Issuer
+from verifier.core.reasons import Reason, Rejected
+from verifier.core.token import Token
+from verifier.core.verdict import Principal
+
+LATEST = 253_402_300_799
+"""The last second of the year 9999. A date beyond is a mistake of unit or an attack on arithmetic."""
+
+
+def identify(token: Token, issuer: Issuer) -> Principal:
+    """The principal of a token that ``issuer`` signed. Its standing is still to be checked.
+
+    Raises ``Rejected``: ``wrong_token_type``, ``untrusted_issuer``, ``malformed_claim``, ``missing_claim``,
+    ``wrong_audience``, ``wrong_client``.
+    """
+    for check in IDENTITY:
+        check(token, issuer)
+    claims = token.unverified_claims
+    return Principal(
+        issuer=claims["iss"],
+        issuer_name=issuer.name,
+        subject=_text(claims, "sub"),
+        client_id=next(iter(clients(claims, issuer)), None),
+        scopes=scopes(claims, issuer),
+        audiences=audiences(claims) or (),
+        expires_at=cast("float", _date(claims, "exp")),
+        not_before=_date(claims, "nbf"),
+        issued_at=_date(claims, "iat"),
+        token_id=_text(claims, "jti"),
+        claims=claims,
+    )
+
+
+def check_standing(principal: Principal, issuer: Issuer, now: float) -> None:
+    """Whether the principal stands at ``now`` (seconds since 1970).
+
+    Raises ``Rejected``: ``expired``, ``not_yet_valid``, ``missing_claim``, ``too_old``, ``claim_not_satisfied``.
+    """
+    for check in STANDING:
+        check(principal, issuer, now)
+
+
+def check_type(token: Token, issuer: Issuer) -> None:
+    """``typ`` (RFC 8725 §3.11). A token without one is a plain ``JWT`` (RFC 7519 §5.1)."""
+    if media_type(token.type or "JWT") not in issuer.token_types:
+        raise Rejected(
+            Reason.WRONG_TOKEN_TYPE, f"the typ of the token must be {' or '.join(sorted(issuer.token_types))}"
+        )
+
+
+def media_type(typ: str) -> str:
+    """``application/at+jwt`` and ``AT+JWT`` are ``at+jwt`` (RFC 7515 §4.1.9)."""
+    return typ.lower().removeprefix("application/")
+
+
+def check_issuer(token: Token, issuer: Issuer) -> None:
+    """``iss`` once more, now that it is signed: a key must never speak for another issuer."""
+    if token.unverified_claims.get("iss") not in issuer.identifiers:
+        raise Rejected(Reason.UNTRUSTED_ISSUER, "the iss of the token is not that of its key")
+
+
+def check_dates(token: Token, _issuer: Issuer) -> None:
+    """``exp`` is there, and every date is a number that a clock can show (RFC 7519 §2)."""
+    for name in ("exp", "nbf", "iat"):
+        _date(token.unverified_claims, name)
+    if "exp" not in token.unverified_claims:
+        raise Rejected(Reason.MISSING_CLAIM, "the token has no exp; tokens that never expire are refused")
+
+
+def check_texts(token: Token, _issuer: Issuer) -> None:
+    """``sub`` and ``jti`` are strings where present (RFC 7519 §4.1.2, §4.1.7)."""
+    for name in ("sub", "jti"):
+        _text(token.unverified_claims, name)
+
+
+def check_audience(token: Token, issuer: Issuer) -> None:
+    """``aud`` names us. Without one, only a configured client (``check_client``) can stand in for it."""
+    named = audiences(token.unverified_claims)
+    if named is None:
+        if issuer.audiences is not None and not issuer.client_ids:
+            raise Rejected(Reason.MISSING_CLAIM, "the token has no aud")
+    elif issuer.audiences is not None and issuer.audiences.isdisjoint(named):
+        raise Rejected(Reason.WRONG_AUDIENCE, "the aud of the token is none of those accepted here")
+
+
+def check_client(token: Token, issuer: Issuer) -> None:
+    """Every claim that names the client names one of the configured clients (RFC 9068 §2.2, OIDC Core §2)."""
+    if not issuer.client_ids:
+        return
+    named = clients(token.unverified_claims, issuer)
+    if not named:
+        raise Rejected(
+            Reason.MISSING_CLAIM,
+            f"the token names no client (expected {' or '.join(issuer.client_id_claims)})",
+        )
+    if not issuer.client_ids.issuperset(named):
+        raise Rejected(Reason.WRONG_CLIENT, "the client of the token is none of those accepted here")
+
+
+def check_scopes(token: Token, issuer: Issuer) -> None:
+    """Each configured scope claim is a string or an array of strings where present (RFC 8693 §4.2)."""
+    scopes(token.unverified_claims, issuer)
+
+
+def check_expiry(principal: Principal, issuer: Issuer, now: float) -> None:
+    """``exp`` (RFC 7519 §4.1.4): *on or after* it, the token is over."""
+    if now >= principal.expires_at + issuer.leeway:
+        raise Rejected(Reason.EXPIRED, f"the token expired {now - principal.expires_at:.0f} seconds ago")
+
+
+def check_not_before(principal: Principal, issuer: Issuer, now: float) -> None:
+    """``nbf`` (RFC 7519 §4.1.5)."""
+    if principal.not_before is not None and now < principal.not_before - issuer.leeway:
+        raise Rejected(
+            Reason.NOT_YET_VALID, f"the token is valid in {principal.not_before - now:.0f} seconds (nbf)"
+        )
+
+
+def check_issued_at(principal: Principal, issuer: Issuer, now: float) -> None:
+    """``iat`` (RFC 7519 §4.1.6): a token from the future comes from a wrong clock or a forger."""
+    if principal.issued_at is not None and now < principal.issued_at - issuer.leeway:
+        raise Rejected(
+            Reason.NOT_YET_VALID, f"the token will be issued in {principal.issued_at - now:.0f} seconds (iat)"
+        )
+
+
+def check_age(principal: Principal, issuer: Issuer, now: float) -> None:
+    """The issuer's ``max_age``, counted from ``iat``."""
+    if issuer.max_age is None:
+        return
+    if principal.issued_at is None:
+        raise Rejected(Reason.MISSING_CLAIM, "the token has no iat, so its age is not known")
+    if now - principal.issued_at > issuer.max_age + issuer.leeway:
+        raise Rejected(
+            Reason.TOO_OLD,
+            f"the token was issued {now - principal.issued_at:.0f} seconds ago, allowed are {issuer.max_age:.0f}",
+        )
+
+
+def check_required_claims(principal: Principal, issuer: Issuer, _now: float) -> None:
+    """Each of the issuer's ``required_claims``."""
+    for required in issuer.required_claims:
+        found = claim_path.find(principal.claims, required.path)
+        if not satisfies(found, required.values):
+            raise Rejected(
+                Reason.CLAIM_NOT_SATISFIED,
+                f"the claim {claim_path.render(required.path)} has none of the values demanded here",
+            )
+
+
+IDENTITY: tuple[Callable[[Token, Issuer], None], ...] = (
+    check_type,
+    check_issuer,
+    check_dates,
+    check_texts,
+    check_audience,
+    check_client,
+    check_scopes,
+)
+
+STANDING: tuple[Callable[[Principal, Issuer, float], None], ...] = (
+    check_expiry,
+    check_not_before,
+    check_issued_at,
+    check_age,
+    # Last, as it is the only one that ends in 403: a token that is over is 401 whatever it claims.
+    check_required_claims,
+)
+
+
+def satisfies(found: Any, values: tuple[ClaimValue, ...]) -> bool:
+    """Whether ``found`` is one of ``values`` or an array that holds one. Python's ``1 == True`` does not count."""
+    members = found if isinstance(found, list) else [found]
+    return any(
+        isinstance(member, bool) == isinstance(value, bool) and member == value
+        for member in members
+        for value in values
+    )
+
+
+def audiences(claims: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """``aud`` as a tuple; None where it is absent (RFC 7519 §4.1.3)."""
+    if "aud" not in claims:
+        return None
+    value = claims["aud"]
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list) and all(isinstance(member, str) for member in value):
+        return tuple(value)
+    raise Rejected(Reason.MALFORMED_CLAIM, "the aud of the token is neither a string nor an array of strings")
+
+
+def clients(claims: Mapping[str, Any], issuer: Issuer) -> tuple[str, ...]:
+    """Every client that the token names, in the order of the issuer's ``client_id_claims``."""
+    named = (_text(claims, name) for name in issuer.client_id_claims)
+    return tuple(client for client in named if client is not None)
+
+
+def scopes(claims: Mapping[str, Any], issuer: Issuer) -> tuple[str, ...]:
+    """The scopes of all configured claims, each once, in the order in which the token has them."""
+    found: dict[str, None] = {}
+    for path in issuer.scope_claims:
+        value = claim_path.find(claims, path)
+        if isinstance(value, str):
+            found.update(dict.fromkeys(scope for scope in value.split(" ") if scope))
+        elif isinstance(value, list) and all(isinstance(member, str) for member in value):
+            found.update(dict.fromkeys(value))
+        elif value is not None:
+            raise Rejected(
+                Reason.MALFORMED_CLAIM,
+                f"the claim {claim_path.render(path)} is neither a string nor an array of strings",
+            )
+    return tuple(found)
+
+
+def _date(claims: Mapping[str, Any], name: str) -> float | None:
+    if name not in claims:
+        return None
+    value = claims[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LATEST:
+        raise Rejected(
+            Reason.MALFORMED_CLAIM, f"the {name} of the token is not a number of seconds since 1970"
+        )
+    return value
+
+
+def _text(claims: Mapping[str, Any], name: str) -> str | None:
+    value = claims.get(name)
+    if name in claims and not isinstance(value, str):
+        raise Rejected(Reason.MALFORMED_CLAIM, f"the {name} of the token is not a string")
+    return value

@@ -1,0 +1,82 @@
+"""JSON that can be read in one way only.
+
+Python's parser takes the last of repeated names, accepts NaN, UTF-16 and a byte order mark, and recurses
+as deep as the input asks. Two readers that disagree about a document are how a signature check is
+bypassed, so whatever RFC 8259 §4 or RFC 7493 calls ambiguous is refused here.
+"""
+
+import json
+import math
+import re
+from typing import Any
+
+MAX_DEPTH = 32
+"""Objects and arrays inside each other. Real tokens stay under ten."""
+
+# A string, or a bracket outside of one. The closing quote is optional and the loop possessive, so that an
+# unfinished string is passed over once and not tried again from each of its quotes.
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+
+
+def parse(raw: bytes) -> Any:
+    """Return the value of the JSON text ``raw``.
+
+    Raises ``ValueError`` for anything but UTF-8 without a byte order mark, a repeated member name, NaN or
+    Infinity (written out or by overflow), an unpaired surrogate, or nesting beyond ``MAX_DEPTH``.
+    """
+    text = raw.decode("utf-8")  # UnicodeDecodeError is a ValueError
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
+        raise ValueError("nested too deep")
+    value = _DECODER.decode(text)  # a byte order mark is no JSON white space, so it fails here
+    if b"\\u" in raw:
+        _refuse_unpaired_surrogates(value)
+    return value
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """Like ``parse``, and the value must be an object."""
+    value = parse(raw)
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def _depth(raw: bytes) -> int:
+    """Deepest nesting of ``raw``, found without recursion and before the recursive parser sees it."""
+    deepest = depth = 0
+    for match in _BRACKETS.finditer(raw):
+        mark = match.group()
+        if mark in (b"[", b"{"):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif mark in (b"]", b"}"):
+            depth -= 1
+    return deepest
+
+
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("repeated member name")
+    return members
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("number out of range")
+    return number
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _refuse_unpaired_surrogates(value: Any) -> None:
+    # An unpaired surrogate cannot be written as UTF-8 again: it would break the answer, not the request.
+    json.dumps(value, ensure_ascii=False).encode("utf-8")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique_members, parse_float=_finite, parse_constant=_no_constant
+)

@@ -1,0 +1,93 @@
+"""The form of a token: parsed, and not trusted yet (RFC 7515 §7.1, RFC 7519 §7.2).
+
+Everything here is under the control of whoever sent the token. ``Token`` keeps that in its names: its claims
+are ``unverified_claims`` until ``core/claims.py`` turns them, after the signature, into a ``Principal``.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from verifier.core import base64url, strict_json
+from verifier.core.reasons import Reason, Rejected
+
+_SEGMENTS = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Token:
+    """A JWS in compact form, taken apart. No value in it is to be believed before the signature holds."""
+
+    algorithm: str
+    key_id: str | None
+    type: str | None
+    unverified_claims: Mapping[str, Any]
+    signing_input: bytes
+    signature: bytes
+
+    def __repr__(self) -> str:
+        return "Token(…)"
+
+
+def check_size(text: str, max_bytes: int) -> None:
+    """Before anything else is done with it. Raises ``Rejected``: ``token_too_large``."""
+    if len(text) > max_bytes:
+        raise Rejected(Reason.TOKEN_TOO_LARGE, f"the token is longer than {max_bytes} bytes")
+
+
+def parse(text: str) -> Token:
+    """Take ``text`` apart by RFC 7515 §7.1, strictly.
+
+    Raises ``Rejected``: ``malformed_token``, ``unsupported_crit``.
+    """
+    segments = _SEGMENTS.fullmatch(text)
+    if segments is None:
+        raise Rejected(
+            Reason.MALFORMED_TOKEN, "expected three base64url segments, joined by dots and without padding"
+        )
+    header = _json_object(segments.group(1), "header")
+    payload = segments.group(2)
+    if "crit" in header or "b64" in header:
+        # RFC 7515 §4.1.11: an extension that is not understood must be refused, and we understand none.
+        raise Rejected(Reason.UNSUPPORTED_CRIT, "the header names extensions (crit, b64); none is supported")
+    return Token(
+        algorithm=_algorithm(header),
+        key_id=_optional_text(header, "kid"),
+        type=_optional_text(header, "typ"),
+        unverified_claims=_json_object(payload, "payload"),
+        signing_input=text[: segments.end(2)].encode("ascii"),
+        signature=_decode(segments.group(3), "signature"),
+    )
+
+
+def _decode(segment: str, name: str) -> bytes:
+    try:
+        return base64url.decode(segment)
+    except ValueError:
+        raise Rejected(Reason.MALFORMED_TOKEN, f"the {name} is not canonical base64url") from None
+
+
+def _json_object(segment: str, name: str) -> dict[str, Any]:
+    raw = _decode(segment, name)
+    try:
+        return strict_json.parse_object(raw)
+    except ValueError:
+        raise Rejected(
+            Reason.MALFORMED_TOKEN,
+            f"the {name} is not an unambiguous JSON object (UTF-8, no repeated names, finite numbers)",
+        ) from None
+
+
+def _algorithm(header: Mapping[str, Any]) -> str:
+    algorithm = header.get("alg")
+    if not isinstance(algorithm, str):
+        raise Rejected(Reason.MALFORMED_TOKEN, "the header has no alg that is a string")
+    return algorithm
+
+
+def _optional_text(header: Mapping[str, Any], name: str) -> str | None:
+    value = header.get(name)
+    if not isinstance(value, str) and name in header:
+        raise Rejected(Reason.MALFORMED_TOKEN, f"the {name} of the header is not a string")
+    return value

@@ -1,0 +1,60 @@
+"""What the engine answers: the values that travel from the core to every surface."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from verifier.core.reasons import FAMILY, Family, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who a token speaks for. Made only by ``core/claims.py``, after the signature held.
+
+    Times are in seconds since 1970 (RFC 7519 §2, NumericDate).
+    """
+
+    issuer: str
+    issuer_name: str
+    subject: str | None
+    client_id: str | None
+    scopes: tuple[str, ...]
+    audiences: tuple[str, ...]
+    expires_at: float
+    not_before: float | None
+    issued_at: float | None
+    token_id: str | None
+    claims: Mapping[str, Any] = field(repr=False)  # personal data: stays out of logs and traces
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """The token is good for what was asked."""
+
+    principal: Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The token is not good for what was asked, or nobody can say so now (family ``unavailable``).
+
+    ``issuer`` is the configured name, empty when none matched. ``scopes`` are those that were demanded,
+    for the challenge of RFC 6750 §3. ``retry_after`` is in seconds and only set when undecided.
+    """
+
+    reason: Reason
+    detail: str
+    issuer: str = ""
+    scopes: tuple[str, ...] = ()
+    retry_after: int | None = None
+
+    @property
+    def family(self) -> Family:
+        return FAMILY[self.reason]
+
+    @property
+    def undecided(self) -> bool:
+        return self.family is Family.UNAVAILABLE
+
+
+Verdict = Allowed | Denied

@@ -1,0 +1,1 @@
+"""I/O out: everything that is fetched, through one HTTP client."""

@@ -1,0 +1,177 @@
+"""One way to fetch a document: bounded in time and size, over TLS, to exactly the address that was asked."""
+
+import asyncio
+import ipaddress
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from time import time
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from verifier.engine import SourceUnavailable
+
+MAX_BYTES = 1024 * 1024
+MAX_RETRY_AFTER = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A document, or None with 304.
+
+    ``max_age`` is in seconds; ``date`` (the server's clock) and ``certificate_expires`` in seconds since 1970.
+    """
+
+    body: bytes | None
+    etag: str | None
+    max_age: float | None
+    date: float | None
+    certificate_expires: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How an issuer's documents may be fetched.
+
+    ``ca_file`` replaces the system's authorities; ``bearer_file`` holds a token that the issuer demands
+    (Kubernetes), read anew for each fetch; ``insecure_http`` permits ``http`` beyond loopback.
+    """
+
+    ca_file: Path | None = None
+    bearer_file: Path | None = None
+    insecure_http: bool = False
+
+
+class HttpClient:
+    """GET with conditions. ``deadline`` bounds a whole exchange, ``connect`` its beginning; in seconds."""
+
+    def __init__(self, session: aiohttp.ClientSession, deadline: float = 5.0, connect: float = 2.0) -> None:
+        self._session = session
+        self._timeout = aiohttp.ClientTimeout(total=deadline, connect=connect)
+
+    async def get(self, url: str, access: Access, etag: str | None = None) -> Reply:
+        """Fetch ``url``.
+
+        Raises ``SourceUnavailable`` for everything but 200 and 304: refused or slow connections, redirects,
+        other statuses (with their ``Retry-After``), a compressed body, or more than ``MAX_BYTES``.
+        """
+        if not may_fetch(url, insecure_http=access.insecure_http):
+            raise SourceUnavailable(f"{url}: expected an https address")
+        try:
+            headers = await asyncio.to_thread(_request_headers, access, etag)
+            context = await asyncio.to_thread(_tls, access.ca_file)
+            async with self._session.get(
+                url, headers=headers, ssl=context, allow_redirects=False, timeout=self._timeout
+            ) as response:
+                return await _read(response, url)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise SourceUnavailable(f"{url}: {describe(error)}") from error
+
+
+def open_session() -> aiohttp.ClientSession:
+    """The process's one client session: no cookies, no proxies or credentials from the environment."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=100, limit_per_host=8),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
+    )
+
+
+def describe(error: BaseException) -> str:
+    """An error for an operator to read; a time limit has no text of its own."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(error) or type(error).__name__
+
+
+def may_fetch(url: str, *, insecure_http: bool = False) -> bool:
+    """Whether keys may come from ``url``: https, or http on loopback or where it was permitted.
+
+    Our own rule and not Authlib's, which a variable of the environment switches off.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    if not parts.hostname:
+        return False
+    return parts.scheme == "https" or (
+        parts.scheme == "http" and (insecure_http or _is_loopback(parts.hostname))
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _request_headers(access: Access, etag: str | None) -> dict[str, str]:
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+    if etag is not None:
+        headers["If-None-Match"] = etag
+    if access.bearer_file is not None:
+        headers["Authorization"] = f"Bearer {access.bearer_file.read_text('ascii').strip()}"
+    return headers
+
+
+def _tls(ca_file: Path | None) -> ssl.SSLContext | bool:
+    return True if ca_file is None else ssl.create_default_context(cafile=str(ca_file))
+
+
+async def _read(response: aiohttp.ClientResponse, url: str) -> Reply:
+    if response.status not in (200, 304):
+        raise SourceUnavailable(f"{url}: answered {response.status}", _retry_after(response.headers))
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise SourceUnavailable(f"{url}: answered with a compressed body that was not asked for")
+    certificate_expires = _certificate_expires(response)
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise SourceUnavailable(f"{url}: the answer is larger than {MAX_BYTES} bytes")
+    return Reply(
+        body=bytes(body) if response.status == 200 else None,
+        etag=response.headers.get("ETag"),
+        max_age=_max_age(response.headers),
+        date=_date(response.headers.get("Date", "")),
+        certificate_expires=certificate_expires,
+    )
+
+
+def _certificate_expires(response: aiohttp.ClientResponse) -> float | None:
+    transport = response.connection.transport if response.connection else None
+    certificate = transport.get_extra_info("peercert") if transport else None
+    return ssl.cert_time_to_seconds(certificate["notAfter"]) if certificate else None
+
+
+def _date(value: str) -> float | None:
+    try:
+        return parsedate_to_datetime(value).timestamp()
+    except ValueError:
+        return None
+
+
+def _max_age(headers: Mapping[str, str]) -> float | None:
+    """Seconds for which the answer may be kept (RFC 9111 §5.2.2); None where it does not say."""
+    directives = headers.get("Cache-Control", "").lower()
+    if re.search(r"\bno-(store|cache)\b", directives):
+        return 0.0
+    match = re.search(r"\bmax-age\s*=\s*\"?(\d{1,10})", directives)
+    return float(match.group(1)) if match else None
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds or a date (RFC 9110 §10.2.3), within bounds: an issuer cannot put itself away for a day."""
+    value = headers.get("Retry-After", "")
+    date = _date(value)
+    seconds = float(value) if value.isdecimal() and value.isascii() else date - time() if date else 1.0
+    return min(max(seconds, 1.0), MAX_RETRY_AFTER)

@@ -1,0 +1,207 @@
+"""An issuer's keys over time: fetched once for everybody, refreshed ahead, kept through an outage.
+
+Rules of this module:
+
+* One fetch at a time. Whoever needs it joins it, and may give up without ending it for the others.
+* Once keys are known, two fetches begin at least ``cooldown`` apart, whoever asks: that is what a flood of
+  forged ``kid``s can cause, and how soon a genuine rotation is noticed during one.
+* While no keys are known, requests cause no fetch at all; they wait for the one under way or are told when
+  the next one is due.
+* A key set is what the issuer said last. A key that left it is gone with the next fetch. An issuer that says
+  nothing, or nonsense, keeps its last set for ``max_stale``, and not a second longer.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic, time
+from typing import Protocol
+
+from verifier.core.keys import KeySet
+from verifier.engine import SourceUnavailable
+from verifier.remote.http import describe
+from verifier.remote.origins import Fetched, Origin
+
+FIRST_RETRY = 1.0
+MAX_RETRY = 60.0
+SHORTEST_REFRESH = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """Seconds. ``refresh``: the longest time between looks; ``max_stale``: how old keys may get in an outage;
+    ``cooldown``: the shortest time between fetches, once keys are known."""
+
+    refresh: float = 600.0
+    max_stale: float = 86_400.0
+    cooldown: float = 10.0
+
+
+class KeyObserver(Protocol):
+    """Told what becomes of the keys."""
+
+    def keys_fetched(self, issuer: str, keys: KeySet, *, changed: bool) -> None: ...
+
+    def keys_failed(self, issuer: str, detail: str, *, usable: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStatus:
+    """For people and probes. ``age`` in seconds; ``fetched_at`` in seconds since 1970."""
+
+    keys: int
+    age: float | None
+    fetched_at: float | None
+    last_error: str | None
+    attempted: bool
+
+
+def refresh_delay(freshness: Freshness, max_age: float | None, jitter: float) -> float:
+    """Seconds to the next look after a success: ahead of the end, and not all replicas at once.
+
+    ``max_age`` of the answer can only shorten it, and not below a minute (or ``refresh`` where that is
+    shorter). ``jitter`` is in [0, 1).
+    """
+    interval = freshness.refresh
+    if max_age is not None:
+        interval = min(interval, max(max_age, min(SHORTEST_REFRESH, interval)))
+    return interval * (1.0 - 0.2 * jitter)
+
+
+def retry_delay(
+    freshness: Freshness, failures: int, retry_after: float, jitter: float, *, known: bool
+) -> float:
+    """Seconds to the next attempt after ``failures`` in a row: doubling, up to a minute.
+
+    Without any keys the first retries are quick, as every request waits for them.
+    """
+    first = max(freshness.cooldown, FIRST_RETRY) if known else FIRST_RETRY
+    longest = max(min(MAX_RETRY, freshness.refresh), first) if known else min(MAX_RETRY, freshness.cooldown)
+    doubled = min(first * 2.0 ** min(failures - 1, 16), longest)
+    return max(doubled * (1.0 + 0.2 * jitter), retry_after)
+
+
+class RefreshingKeys:
+    """The keys of one issuer, from one origin (the engine's ``KeySource``)."""
+
+    def __init__(  # noqa: PLR0913 - its parts, all by name, wired in one place (app.py)
+        self,
+        *,
+        issuer: str,
+        origin: Origin,
+        freshness: Freshness,
+        observer: KeyObserver,
+        on_change: Callable[[str, KeySet], None],
+        clock: Callable[[], float] = monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._issuer = issuer
+        self._origin = origin
+        self._freshness = freshness
+        self._observer = observer
+        self._on_change = on_change
+        self._clock = clock
+        self._jitter = jitter
+        self._fetched: Fetched | None = None
+        self._fetched_at = 0.0
+        self._fetched_at_wall: float | None = None
+        self._attempted_at: float | None = None
+        self._due = 0.0
+        self._failures = 0
+        self._failure: str | None = None
+        self._flight: asyncio.Task[None] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to fetch, and go on until ``stop``."""
+        self._keeper = asyncio.create_task(self._keep_fresh(), name=f"keys of {self._issuer}")
+
+    async def stop(self) -> None:
+        for task in (self._keeper, self._flight):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError, SourceUnavailable):
+                    await task
+
+    def current(self) -> KeySet | None:
+        if self._fetched is None or self._clock() - self._fetched_at > self._freshness.max_stale:
+            return None
+        return self._fetched.keys
+
+    def may_refresh(self) -> bool:
+        if self._flight is not None:
+            return True
+        if self._fetched is None or self._attempted_at is None:
+            return False
+        return self._clock() - self._attempted_at >= self._freshness.cooldown
+
+    async def refresh(self) -> None:
+        if self._flight is None:
+            self._flight = asyncio.create_task(self._fetch(), name=f"fetch of {self._issuer}")
+            self._flight.add_done_callback(self._landed)
+        await asyncio.shield(self._flight)
+
+    def shortfall(self) -> SourceUnavailable | None:
+        """A failure counts only when a look is overdue: until then the set in hand is what the issuer said
+        last, and a ``kid`` that is not in it is unknown and not undecided."""
+        if self._fetched is None or (
+            self._failures and self._clock() - self._fetched_at > self._freshness.refresh
+        ):
+            return SourceUnavailable(self._failure or "not fetched yet", self._due - self._clock())
+        return None
+
+    def status(self) -> KeyStatus:
+        keys = self.current()
+        return KeyStatus(
+            keys=len(keys.keys) if keys else 0,
+            age=None if self._fetched is None else self._clock() - self._fetched_at,
+            fetched_at=self._fetched_at_wall,
+            last_error=self._failure,
+            attempted=self._fetched is not None or self._failures > 0,
+        )
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            with suppress(SourceUnavailable):
+                await self.refresh()
+            while (wait := self._due - self._clock()) > 0:  # a fetch meanwhile moves what is due
+                await asyncio.sleep(wait)
+
+    async def _fetch(self) -> None:
+        self._attempted_at = self._clock()
+        try:
+            fetched = await self._origin.fetch(self._fetched)
+        except Exception as error:
+            failure = error if isinstance(error, SourceUnavailable) else SourceUnavailable(describe(error))
+            self._fail(failure)
+            raise failure from None
+        self._succeed(fetched)
+
+    def _succeed(self, fetched: Fetched) -> None:
+        before = self._fetched.keys if self._fetched else None
+        changed = before is None or before.thumbprints != fetched.keys.thumbprints
+        self._fetched, self._fetched_at, self._fetched_at_wall = fetched, self._clock(), time()
+        self._failures, self._failure = 0, None
+        self._due = self._fetched_at + refresh_delay(self._freshness, fetched.max_age, self._jitter())
+        if changed:
+            self._on_change(self._issuer, fetched.keys)
+        self._observer.keys_fetched(self._issuer, fetched.keys, changed=changed)
+
+    def _fail(self, failure: SourceUnavailable) -> None:
+        self._failures += 1
+        self._failure = failure.detail
+        self._due = self._clock() + retry_delay(
+            self._freshness,
+            self._failures,
+            failure.retry_after,
+            self._jitter(),
+            known=self._fetched is not None,
+        )
+        self._observer.keys_failed(self._issuer, failure.detail, usable=self.current() is not None)
+
+    def _landed(self, flight: asyncio.Task[None]) -> None:
+        self._flight = None
+        if not flight.cancelled():
+            flight.exception()  # seen: nobody may be waiting

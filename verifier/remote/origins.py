@@ -1,0 +1,125 @@
+"""Where an issuer's keys come from: its metadata, a fixed address, or files."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+from typing import Protocol
+
+from verifier.core import keys, strict_json
+from verifier.core.keys import KeySet
+from verifier.engine import SourceUnavailable
+from verifier.remote.http import Access, HttpClient, Reply
+from verifier.remote.metadata import discover
+
+METADATA_TTL = 3600.0
+"""Seconds after which metadata is taken again. Addresses of key sets hardly ever move."""
+
+FILE_INTERVAL = 2.0
+"""Seconds between two looks at a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A key set as it was fetched. ``max_age`` in seconds, None where the origin does not say."""
+
+    keys: KeySet
+    etag: str | None = None
+    max_age: float | None = None
+
+
+class Origin(Protocol):
+    """Where keys come from."""
+
+    async def fetch(self, previous: Fetched | None) -> Fetched:
+        """The keys as they are now; ``previous`` serves a conditional request. Raises ``SourceUnavailable``."""
+
+
+class JwksUri:
+    """A key set at a fixed address."""
+
+    def __init__(self, http: HttpClient, url: str, access: Access) -> None:
+        self._http = http
+        self._url = url
+        self._access = access
+
+    async def fetch(self, previous: Fetched | None) -> Fetched:
+        reply = await self._http.get(self._url, self._access, previous.etag if previous else None)
+        if reply.body is None:
+            if previous is None:
+                raise SourceUnavailable(f"{self._url}: answered 304 to an unconditional request")
+            return replace(previous, max_age=reply.max_age)
+        return _key_set(reply, self._url)
+
+
+class Discovered:
+    """The key set that the issuer's metadata names."""
+
+    def __init__(
+        self,
+        http: HttpClient,
+        issuer: str,
+        access: Access,
+        *,
+        base: str | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._http = http
+        self._issuer = issuer
+        self._access = access
+        self._base = base
+        self._clock = clock
+        self._found: JwksUri | None = None
+        self._found_at = 0.0
+
+    async def fetch(self, previous: Fetched | None) -> Fetched:
+        if self._found is None or self._clock() - self._found_at > METADATA_TTL:
+            metadata = await discover(self._http, self._issuer, self._access, base=self._base)
+            self._found = JwksUri(self._http, metadata["jwks_uri"], self._access)
+            self._found_at = self._clock()
+            previous = None  # an ETag belongs to an address
+        try:
+            return await self._found.fetch(previous)
+        except SourceUnavailable:
+            self._found = None  # the address may have moved
+            raise
+
+
+class Files:
+    """Keys in files, read at every look so that a replaced file is noticed, and loaded when they changed."""
+
+    def __init__(self, paths: tuple[Path, ...], load: Callable[[tuple[bytes, ...]], KeySet]) -> None:
+        self._paths = paths
+        self._load = load
+        self._contents: tuple[bytes, ...] | None = None
+
+    async def fetch(self, previous: Fetched | None) -> Fetched:
+        try:
+            contents = await asyncio.to_thread(lambda: tuple(path.read_bytes() for path in self._paths))
+            if previous is not None and contents == self._contents:
+                return previous
+            loaded = Fetched(self._load(contents))
+        except (OSError, ValueError) as error:
+            raise SourceUnavailable(f"{', '.join(map(str, self._paths))}: {error}") from error
+        self._contents = contents
+        return loaded
+
+
+def jwks_file(path: Path) -> Files:
+    return Files((path,), lambda contents: keys.load_jwks(strict_json.parse(contents[0])))
+
+
+def pem_files(paths: tuple[Path, ...]) -> Files:
+    return Files(paths, keys.load_pem)
+
+
+def secret_file(path: Path) -> Files:
+    return Files((path,), lambda contents: keys.load_secret(contents[0].strip()))
+
+
+def _key_set(reply: Reply, url: str) -> Fetched:
+    try:
+        return Fetched(keys.load_jwks(strict_json.parse(reply.body or b"")), reply.etag, reply.max_age)
+    except ValueError as error:
+        raise SourceUnavailable(f"{url}: {error}") from error

@@ -1,0 +1,236 @@
+"""aiohttp's protocol with the bounds that it lacks, and without its habit of quoting requests.
+
+What is added: a limit on the time a request may take to arrive, a cap on connections, problem documents for
+everything that the parser refuses, and silence about the offending bytes, which may be an ``Authorization``
+line. Private parts of aiohttp's ``RequestHandler`` are read for the first two, so the dependency is pinned to
+the minor version that this was written against.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from aiohttp import ClientError, http_exceptions, web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from verifier.observability.observer import Observer
+from verifier.surfaces import answer
+from verifier.surfaces.surface import Answer, Request
+
+Handler = Callable[[Request], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What serves one method of one path. ``content_type`` is that of the body it takes, if any."""
+
+    handle: Handler
+    content_type: str | None = None
+
+
+Routes = Mapping[str, Mapping[str, Route]]
+"""Path → method → route. Paths are compared exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Times in seconds, sizes in bytes."""
+
+    header_bytes: int
+    body_bytes: int
+    connections: int
+    read_timeout: float
+    keepalive_timeout: float
+
+
+class HttpServer(web.Server):
+    """Serves ``routes`` within ``bounds``; started by an ``aiohttp.web.ServerRunner``."""
+
+    def __init__(self, routes: Routes, bounds: Bounds, observer: Observer) -> None:
+        super().__init__(self._respond)
+        self.bounds = bounds
+        self._routes = routes
+        self._observer = observer
+
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, self._loop)
+
+    @property
+    def full(self) -> bool:
+        return len(self._connections) >= self.bounds.connections
+
+    def refused_connection(self) -> None:
+        self._observer.metrics.connections_refused.inc()
+
+    def error(self, status: int, detail: str, *headers: tuple[str, str]) -> Answer:
+        """An error of HTTP itself, counted."""
+        self._observer.http_error(status)
+        return answer.http_error(status, detail, *headers)
+
+    async def _respond(self, request: web.BaseRequest) -> web.Response:
+        try:
+            return _response(await self._answer(request))
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:  # noqa: BLE001 - rule: what a client sends never ends in a 5xx
+            self._observer.defect(error)
+            return _response(self.error(400, "the request could not be processed"), close=True)
+
+    async def _answer(self, request: web.BaseRequest) -> Answer:
+        path = _path(request.raw_path)
+        methods = self._routes.get(path)
+        if methods is None:
+            return self.error(404, "nothing is served at this path")
+        route = methods.get(request.method)
+        if route is None:
+            return self.error(405, "this path does not take the method", ("Allow", ", ".join(methods)))
+        body = b""
+        if route.content_type is not None:
+            taken = await self._body(request, route.content_type)
+            if isinstance(taken, Answer):
+                return taken
+            body = taken
+        return await route.handle(Request(request.method, path, _headers(request), body))
+
+    async def _body(self, request: web.BaseRequest, content_type: str) -> bytes | Answer:
+        """The body, if it is of the expected type and within the bounds of size and time."""
+        if request.headers.get("Content-Type", "").split(";")[0].strip().lower() != content_type:
+            return self.error(415, f"expected a body of type {content_type}")
+        if "Content-Encoding" in request.headers:
+            return self.error(415, "compressed bodies are not taken")
+        if (request.content_length or 0) > self.bounds.body_bytes:
+            return self.error(413, f"the body is longer than {self.bounds.body_bytes} bytes")
+        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self.bounds.read_timeout):
+                while chunk := await request.content.readany():
+                    body += chunk
+                    if len(body) > self.bounds.body_bytes:
+                        return self.error(413, f"the body is longer than {self.bounds.body_bytes} bytes")
+        except TimeoutError:
+            return self.error(408, "the body did not arrive in time")
+        except (ClientError, http_exceptions.HttpProcessingError, ValueError):
+            return self.error(400, "the body is not framed as HTTP asks")
+        return bytes(body)
+
+
+class _Connection(RequestHandler):
+    """One connection."""
+
+    __slots__ = ("_arrival", "_server")
+
+    def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
+        bounds = server.bounds
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=bounds.keepalive_timeout,
+            access_log=_NO_ACCESS_LOG,
+            max_field_size=bounds.header_bytes,
+            auto_decompress=False,
+            lingering_time=min(2.0, bounds.read_timeout),
+        )
+        self._server = server
+        self._arrival: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self._server.full:
+            self._server.refused_connection()
+            cast("asyncio.Transport", transport).abort()
+            return
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._arrived()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._messages or self._current_request is not None:
+            self._arrived()
+        elif data and self._arrival is None:
+            self._arrival = self._loop.call_later(self._server.bounds.read_timeout, self._too_slow)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - quotes the request
+    ) -> web.StreamResponse:
+        """What the parser refused. Neither answered nor logged with the offending bytes."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
+        status, detail = _parser_error(exc) if status < 500 else (400, "the request could not be processed")
+        return _response(self._server.error(status, detail), close=True)
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Nothing: aiohttp's texts quote the request."""
+
+    def _arrived(self) -> None:
+        if self._arrival is not None:
+            self._arrival.cancel()
+            self._arrival = None
+
+    def _too_slow(self) -> None:
+        self._arrival = None
+        if self.transport is not None and not self._messages and self._current_request is None:
+            self.transport.write(_raw(self._server.error(408, "the request did not arrive in time")))
+            self.force_close()
+
+
+def _parser_error(error: BaseException | None) -> tuple[int, str]:
+    if isinstance(error, LineTooLong) or "too many headers" in str(error).lower():
+        return 431, "a line or the number of header fields is beyond the limit"
+    if isinstance(error, HttpProcessingError) and 400 <= error.code < 500:
+        return error.code, "the request is not HTTP/1.1 as RFC 9112 has it"
+    return 400, "the request is not HTTP/1.1 as RFC 9112 has it"
+
+
+def _path(target: str) -> str:
+    """The path of a request target, in origin or absolute form (RFC 9112 §3.2), not decoded."""
+    if not target.startswith("/"):
+        try:
+            target = urlsplit(target).path or "/"
+        except ValueError:
+            return ""
+    return target.partition("?")[0]
+
+
+def _headers(request: web.BaseRequest) -> dict[str, list[str]]:
+    headers: dict[str, list[str]] = {}
+    for name, value in request.headers.items():
+        headers.setdefault(name.lower(), []).append(value)
+    return headers
+
+
+def _response(answered: Answer, *, close: bool = False) -> web.Response:
+    response = web.Response(status=answered.status, headers=[*answered.headers, _SERVER], body=answered.body)
+    if close:
+        response.force_close()
+    return response
+
+
+def _raw(answered: Answer) -> bytes:
+    """An answer outside of aiohttp's cycle; the connection ends with it."""
+    fields = (
+        *answered.headers,
+        _SERVER,
+        ("Content-Length", str(len(answered.body))),
+        ("Connection", "close"),
+    )
+    lines = [f"HTTP/1.1 {answered.status} {HTTPStatus(answered.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in fields]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + answered.body
+
+
+_SERVER = ("Server", "verifier")
+_NO_ACCESS_LOG = logging.getLogger("verifier.access")
+_NO_ACCESS_LOG.disabled = True

@@ -1,0 +1,1 @@
+"""Where verified identities are kept."""

@@ -1,0 +1,75 @@
+"""Verified identities in this process: bounded, oldest out, good and bad in rooms of their own.
+
+Bad tokens are free to make, good ones are not. Sharing one room, a flood of forged tokens would push out
+every good identity and make each of them cost a signature again.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
+
+from verifier.engine import Identity
+
+BAD_SHARE = 10
+"""The room for bad tokens is this many times smaller than the one for good tokens."""
+
+
+class _Entry(NamedTuple):
+    identity: Identity
+    until: float
+
+
+class MemoryCache:
+    """``max_ttl`` is in seconds, counted by ``clock``, which must be monotonic."""
+
+    def __init__(self, max_entries: int, max_ttl: float, clock: Callable[[], float]) -> None:
+        self._good = _Room(max_entries)
+        self._bad = _Room(max_entries // BAD_SHARE)
+        self._max_ttl = max_ttl
+        self._clock = clock
+
+    def __len__(self) -> int:
+        return len(self._good.entries) + len(self._bad.entries)
+
+    def get(self, digest: bytes) -> Identity | None:
+        """The identity, unless its time in the cache is over."""
+        for room in (self._good, self._bad):
+            entry = room.entries.get(digest)
+            if entry is not None:
+                if self._clock() < entry.until:
+                    return entry.identity
+                del room.entries[digest]
+        return None
+
+    def put(self, digest: bytes, identity: Identity, *, good: bool) -> None:
+        """Keep ``identity`` for ``max_ttl``; a token is in one room at a time."""
+        room, other = (self._good, self._bad) if good else (self._bad, self._good)
+        other.entries.pop(digest, None)
+        room.add(digest, _Entry(identity, self._clock() + self._max_ttl))
+
+    def retain(self, issuer_name: str, thumbprints: frozenset[str]) -> None:
+        """Drop what keys of the issuer verified that are not among ``thumbprints``.
+
+        The engine would refuse these on a hit anyway; this gives the memory back.
+        """
+        for room in (self._good, self._bad):
+            gone = [
+                digest
+                for digest, (identity, _) in room.entries.items()
+                if identity.issuer_name == issuer_name and identity.thumbprint not in thumbprints
+            ]
+            for digest in gone:
+                del room.entries[digest]
+
+
+class _Room:
+    def __init__(self, size: int) -> None:
+        self._size = size
+        # Not a plain dict: taking its first entry again and again costs more the more were taken.
+        self.entries: OrderedDict[bytes, _Entry] = OrderedDict()
+
+    def add(self, digest: bytes, entry: _Entry) -> None:
+        self.entries.pop(digest, None)  # so that it goes to the end
+        self.entries[digest] = entry
+        if len(self.entries) > self._size:
+            self.entries.popitem(last=False)

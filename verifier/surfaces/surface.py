@@ -1,0 +1,62 @@
+"""The values that travel between a server and a surface."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from verifier.core.verdict import Denied, Verdict
+from verifier.engine import Question
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Request:
+    """One HTTP request. ``headers`` are by lower-case name, with every value in the order sent."""
+
+    method: str
+    path: str
+    headers: Mapping[str, Sequence[str]]
+    body: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"Request({self.method} …)"
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """All values of the header ``name`` (lower case)."""
+        return tuple(self.headers.get(name, ()))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer. The server adds the date, the length and the request's id."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+Asked = Sequence[Question | Denied] | Denied
+"""Questions, some of which may have failed already; or a refusal of the request as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One path. ``content_type`` is that of the body it takes, None where it takes none.
+
+    ``write`` gets one verdict for each question that ``read`` asked, in order. ``openapi`` describes one
+    method (OpenAPI 3.1, Operation Object).
+    """
+
+    path: str
+    methods: tuple[str, ...]
+    content_type: str | None
+    read: Callable[[Request], Asked]
+    write: Callable[[Sequence[Verdict]], Answer]
+    openapi: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """``name`` is its label in metrics and logs."""
+
+    name: str
+    endpoints: tuple[Endpoint, ...]
