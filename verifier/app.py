@@ -26,9 +26,7 @@ from verifier.server.http import Bounds, HttpServer, Routes
 from verifier.store.memory import MemoryCache
 from verifier.surfaces import surfaces
 
-OPS_BOUNDS = Bounds(
-    header_bytes=8_190, body_bytes=65_536, connections=256, read_timeout=5.0, keepalive_timeout=75.0
-)
+OPS_BOUNDS = Bounds(header_bytes=8_190, body_bytes=65_536, connections=256, read_timeout=5.0, keepalive_timeout=75.0)
 HEADER_SLACK = 4_096
 """Room in a header line beyond the longest token, so that one that is a little too long is told so."""
 

@@ -130,9 +130,7 @@ class Engine:
         if not isinstance(outcome, _Wait):
             return outcome
         if self._waiting >= self._limits.waiting:
-            return Denied(
-                Reason.OVERLOADED, "too many decisions are waiting", outcome.issuer.name, retry_after=1
-            )
+            return Denied(Reason.OVERLOADED, "too many decisions are waiting", outcome.issuer.name, retry_after=1)
         self._waiting += 1
         try:
             await self._sources[outcome.issuer.name].refresh()

@@ -44,17 +44,13 @@ def load(path: Path | None = None) -> Settings:
     written = _read(named) if named else _from_sample_variables()
     unknown = _unknown_variables()
     if not written and not any(name.startswith(PREFIX) for name in os.environ):
-        raise ConfigError(
-            (Problem("", f"no configuration: give --config FILE, {FILE_VARIABLE} or TOKEN_ISSUER"),)
-        )
+        raise ConfigError((Problem("", f"no configuration: give --config FILE, {FILE_VARIABLE} or TOKEN_ISSUER"),))
     try:
         settings = Settings(**written)
     except ValidationError as error:
         raise ConfigError((*_problems(error), *unknown)) from None
     except SettingsError as error:
-        raise ConfigError(
-            (Problem("", f"the environment cannot be read: {error.__cause__ or error}"),)
-        ) from None
+        raise ConfigError((Problem("", f"the environment cannot be read: {error.__cause__ or error}"),)) from None
     if unknown:
         raise ConfigError(unknown)
     return settings
@@ -80,9 +76,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable) and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key!r} is there twice", key_node.start_mark
-                )
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is there twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -104,16 +98,13 @@ def _unknown_variables() -> tuple[Problem, ...]:
     return tuple(
         Problem(name, "stands for no key of the configuration")
         for name in sorted(os.environ)
-        if name.startswith(PREFIX)
-        and name.removeprefix(PREFIX).split("__")[0].lower() not in Settings.model_fields
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX).split("__")[0].lower() not in Settings.model_fields
     )
 
 
 def _problems(error: ValidationError) -> tuple[Problem, ...]:
     """Each mistake once. Where an entry of a list is wrong, that the list seems empty is no news."""
-    found = dict.fromkeys(
-        Problem(_path(entry["loc"]), _message(entry)) for entry in error.errors(include_url=False)
-    )
+    found = dict.fromkeys(Problem(_path(entry["loc"]), _message(entry)) for entry in error.errors(include_url=False))
     return tuple(
         problem
         for problem in found

@@ -57,9 +57,7 @@ def with_preset(data: Any) -> Any:
 def identifiers(issuer: str, aliases: Iterable[str], tenants: Iterable[str]) -> tuple[str, ...]:
     """Every exact ``iss``, with each tenant in the place of ``{tenantid}``."""
     found = [
-        text.replace(TENANT, tenant)
-        for text in (issuer, *aliases)
-        for tenant in (tenants if TENANT in text else ("",))
+        text.replace(TENANT, tenant) for text in (issuer, *aliases) for tenant in (tenants if TENANT in text else ("",))
     ]
     return tuple(dict.fromkeys(found))
 
@@ -87,16 +85,13 @@ def settings_problems(data: Mapping[str, Any]) -> list[InitErrorDetails]:
             continue
         name = str(issuer.get("name"))
         if names.setdefault(name, index) != index:
-            found.append(
-                problem(f"{name!r} names issuer {names[name] + 1} already", "issuers", index, "name")
-            )
-        for text in identifiers(
-            _text(issuer, "issuer"), _texts(issuer, "issuer_aliases"), _texts(issuer, "tenants")
-        ):
-            if text and owners.setdefault(text, name) != name:
-                found.append(
-                    problem(f"{text!r} is issuer {owners[text]!r} already", "issuers", index, "issuer")
-                )
+            found.append(problem(f"{name!r} names issuer {names[name] + 1} already", "issuers", index, "name"))
+        texts = identifiers(_text(issuer, "issuer"), _texts(issuer, "issuer_aliases"), _texts(issuer, "tenants"))
+        found += [
+            problem(f"{text!r} is issuer {owners[text]!r} already", "issuers", index, "issuer")
+            for text in texts
+            if text and owners.setdefault(text, name) != name
+        ]
     return found
 
 
@@ -160,9 +155,7 @@ def _algorithm_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
     symmetric = SYMMETRIC.intersection(_texts(data, "algorithms"))
     others = set(_texts(data, "algorithms")) - symmetric
     if symmetric and others:
-        yield problem(
-            "HS algorithms cannot stand beside others: a public key would pass for the secret", "algorithms"
-        )
+        yield problem("HS algorithms cannot stand beside others: a public key would pass for the secret", "algorithms")
     elif symmetric and not data.get("secret_file"):
         yield problem("HS algorithms need a secret_file", "algorithms")
     elif data.get("secret_file") and not symmetric:
@@ -188,7 +181,5 @@ def _texts(data: Mapping[str, Any], name: str) -> list[str]:
 
 
 def _suggestion(value: str, known: Iterable[str]) -> str:
-    close = get_close_matches(value, list(known), n=1, cutoff=0.5) or get_close_matches(
-        value.upper(), list(known), n=1
-    )
+    close = get_close_matches(value, list(known), n=1, cutoff=0.5) or get_close_matches(value.upper(), list(known), n=1)
     return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"

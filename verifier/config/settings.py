@@ -30,9 +30,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]*):\d{1,5}$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
 TokenType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$&^_.+/-]+$")]
-Algorithm = Annotated[
-    str, BeforeValidator(rules.known_algorithm), Field(json_schema_extra={"enum": [*KEY_TYPE]})
-]
+Algorithm = Annotated[str, BeforeValidator(rules.known_algorithm), Field(json_schema_extra={"enum": [*KEY_TYPE]})]
 Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
 Scalar = str | int | float | bool
 OneOf = Annotated[
@@ -128,9 +126,7 @@ class IssuerSettings(_Section):
     issuer: Text = Field(
         description="Compared with `iss` exactly, trailing slash included. May hold `{tenantid}`, for `tenants`."
     )
-    issuer_aliases: tuple[Text, ...] = Field(
-        (), description="Further exact `iss` values that the same keys speak for."
-    )
+    issuer_aliases: tuple[Text, ...] = Field((), description="Further exact `iss` values that the same keys speak for.")
     tenants: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+$")], ...] = Field(
         (), description="Allow-list of tenants, put in the place of `{tenantid}`."
     )
@@ -142,9 +138,7 @@ class IssuerSettings(_Section):
         None,
         description="Clients accepted, by each claim that names one; these stand in for an absent `aud`.",
     )
-    client_id_claims: tuple[Text, ...] = Field(
-        ("client_id", "azp"), description="Claims that name the client."
-    )
+    client_id_claims: tuple[Text, ...] = Field(("client_id", "azp"), description="Claims that name the client.")
     algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = Field(
         DEFAULT_ALGORITHMS, description="Signature algorithms accepted."
     )
@@ -160,12 +154,8 @@ class IssuerSettings(_Section):
         description="Claim (a name or a JSON Pointer) → a value or a list of values, one of which it must have.",
     )
     leeway: Duration = Field(30.0, ge=0, le=600, description="How far clocks may differ.")
-    max_age: Duration | None = Field(
-        None, gt=0, description="Longest time since `iat`, which is then mandatory."
-    )
-    jwks_uri: Text | None = Field(
-        None, description="Address of the key set. Without it, or files, it is discovered."
-    )
+    max_age: Duration | None = Field(None, gt=0, description="Longest time since `iat`, which is then mandatory.")
+    jwks_uri: Text | None = Field(None, description="Address of the key set. Without it, or files, it is discovered.")
     discovery_url: Text | None = Field(
         None, description="Where metadata is served, if not under `issuer` (with `{tenantid}` only)."
     )
@@ -176,9 +166,7 @@ class IssuerSettings(_Section):
     secret_file: Path | None = Field(
         None, description="The secret of an issuer that signs with HS256, HS384 or HS512 (32 bytes or more)."
     )
-    ca_file: Path | None = Field(
-        None, description="Authorities to trust for this issuer instead of the system's."
-    )
+    ca_file: Path | None = Field(None, description="Authorities to trust for this issuer instead of the system's.")
     bearer_file: Path | None = Field(None, description="A token to send with fetches, read anew each time.")
     allow_insecure_http: bool = Field(
         False, description="Permit `http` for this issuer. Whoever is on the path can then forge its tokens."
@@ -227,10 +215,10 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the form of the base class
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the form of the base class
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return env_settings, init_settings  # what is first wins: the environment over the file

@@ -124,9 +124,7 @@ def check_expiry(principal: Principal, issuer: Issuer, now: float) -> None:
 def check_not_before(principal: Principal, issuer: Issuer, now: float) -> None:
     """``nbf`` (RFC 7519 §4.1.5)."""
     if principal.not_before is not None and now < principal.not_before - issuer.leeway:
-        raise Rejected(
-            Reason.NOT_YET_VALID, f"the token is valid in {principal.not_before - now:.0f} seconds (nbf)"
-        )
+        raise Rejected(Reason.NOT_YET_VALID, f"the token is valid in {principal.not_before - now:.0f} seconds (nbf)")
 
 
 def check_issued_at(principal: Principal, issuer: Issuer, now: float) -> None:
@@ -231,9 +229,7 @@ def _date(claims: Mapping[str, Any], name: str) -> float | None:
         return None
     value = claims[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LATEST:
-        raise Rejected(
-            Reason.MALFORMED_CLAIM, f"the {name} of the token is not a number of seconds since 1970"
-        )
+        raise Rejected(Reason.MALFORMED_CLAIM, f"the {name} of the token is not a number of seconds since 1970")
     return value
 
 

@@ -44,9 +44,7 @@ def explain(
     text: str, issuers: Issuers, keys_of: KeysOf, now: float, *, max_bytes: int, demands: policy.Requirement
 ) -> tuple[Step, ...]:
     """The steps of the decision about ``text`` at ``now`` (seconds since 1970)."""
-    size = _step(
-        "size", f"at most {max_bytes} bytes", f"{len(text)} bytes", lambda: tokens.check_size(text, max_bytes)
-    )
+    size = _step("size", f"at most {max_bytes} bytes", f"{len(text)} bytes", lambda: tokens.check_size(text, max_bytes))
     form = _step("form", "header.payload.signature in base64url, strict JSON", "", lambda: tokens.parse(text))
     if form.outcome is Outcome.FAILS:
         return size, form
@@ -94,14 +92,10 @@ def _key_steps(token: Token, issuer: Issuer, keys_of: KeysOf) -> tuple[Step, ...
     chosen: list[Key] = []
     kid = f"one that fits kid {token.key_id!r} and {token.algorithm}"
     iss = token.unverified_claims["iss"]
-    key = _step(
-        "key", kid, _describe(keys), lambda: chosen.append(keys.choose(token.algorithm, token.key_id, iss))
-    )
+    key = _step("key", kid, _describe(keys), lambda: chosen.append(keys.choose(token.algorithm, token.key_id, iss)))
     if not chosen or algorithm.outcome is Outcome.FAILS:
         return algorithm, key, _not_reached("signature", "needs the key")
-    checked = _step(
-        "signature", "made with that key", "", lambda: signature.check_signature(token, chosen[0])
-    )
+    checked = _step("signature", "made with that key", "", lambda: signature.check_signature(token, chosen[0]))
     found = "it is" if checked.outcome is Outcome.HOLDS else "made with another, or the token was changed"
     return algorithm, key, replace(checked, found=found)
 
@@ -156,9 +150,7 @@ IDENTITY_TEXTS: Mapping[Callable[[Token, Issuer], None], tuple[str, _Describe, _
     claims.check_scopes: (
         "scopes",
         lambda _token, issuer: f"strings under {', '.join(map(claim_path.render, issuer.scope_claims))}",
-        lambda token, issuer: ", ".join(
-            repr(claim_path.find(token.unverified_claims, p)) for p in issuer.scope_claims
-        ),
+        lambda token, issuer: ", ".join(repr(claim_path.find(token.unverified_claims, p)) for p in issuer.scope_claims),
     ),
 }
 """A name, and what is expected and found, for each check of ``claims.IDENTITY``."""
@@ -180,9 +172,7 @@ def _identity_step(check: Callable[[Token, Issuer], None], token: Token, issuer:
 
 _StandingText = Callable[[Principal, Issuer, float], str]
 
-STANDING_TEXTS: Mapping[
-    Callable[[Principal, Issuer, float], None], tuple[str, _StandingText, _StandingText]
-] = {
+STANDING_TEXTS: Mapping[Callable[[Principal, Issuer, float], None], tuple[str, _StandingText, _StandingText]] = {
     claims.check_expiry: (
         "expiry",
         lambda _principal, issuer, _now: f"exp in the future (leeway {issuer.leeway:g} s)",
@@ -200,9 +190,7 @@ STANDING_TEXTS: Mapping[
     ),
     claims.check_age: (
         "age",
-        lambda _principal, issuer, _now: (
-            "any" if issuer.max_age is None else f"at most {issuer.max_age:g} s since iat"
-        ),
+        lambda _principal, issuer, _now: "any" if issuer.max_age is None else f"at most {issuer.max_age:g} s since iat",
         lambda principal, _issuer, now: _distance(principal.issued_at, now),
     ),
     claims.check_required_claims: (
@@ -223,9 +211,7 @@ STANDING_TEXTS: Mapping[
 """A name, and what is expected and found, for each check of ``claims.STANDING``."""
 
 
-def _standing_steps(
-    token: Token, issuer: Issuer, now: float, demands: policy.Requirement
-) -> tuple[Step, ...]:
+def _standing_steps(token: Token, issuer: Issuer, now: float, demands: policy.Requirement) -> tuple[Step, ...]:
     # To go on after a wrong type, audience or client, ask an issuer that does not mind them.
     easy = replace(
         issuer,

@@ -85,9 +85,7 @@ class KeySet:
         if len(fitting) == 1:
             return fitting[0]
         if fitting:
-            raise Rejected(
-                Reason.UNKNOWN_KEY, "several keys of the issuer fit; the token must name one by kid"
-            )
+            raise Rejected(Reason.UNKNOWN_KEY, "several keys of the issuer fit; the token must name one by kid")
         raise Rejected(Reason.UNKNOWN_KEY, "no key of the issuer fits the kid and algorithm of the token")
 
 

@@ -34,9 +34,7 @@ def _kind(expected: str, found: str) -> str:
         return "the slash at its end is missing"
     if found == expected + "/":
         return "it has a slash at its end that is not expected"
-    if found.replace("http://", "https://", 1) == expected or found == expected.replace(
-        "http://", "https://", 1
-    ):
+    if found.replace("http://", "https://", 1) == expected or found == expected.replace("http://", "https://", 1):
         return "http and https are mixed up"
     if found.lower() == expected.lower():
         return "upper and lower case differ"

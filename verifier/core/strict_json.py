@@ -77,6 +77,4 @@ def _refuse_unpaired_surrogates(value: Any) -> None:
     json.dumps(value, ensure_ascii=False).encode("utf-8")
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique_members, parse_float=_finite, parse_constant=_no_constant
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique_members, parse_float=_finite, parse_constant=_no_constant)

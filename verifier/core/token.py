@@ -43,9 +43,7 @@ def parse(text: str) -> Token:
     """
     segments = _SEGMENTS.fullmatch(text)
     if segments is None:
-        raise Rejected(
-            Reason.MALFORMED_TOKEN, "expected three base64url segments, joined by dots and without padding"
-        )
+        raise Rejected(Reason.MALFORMED_TOKEN, "expected three base64url segments, joined by dots and without padding")
     header = _json_object(segments.group(1), "header")
     payload = segments.group(2)
     if "crit" in header or "b64" in header:

@@ -53,9 +53,7 @@ def open_log(form: str, level: str, stream: TextIO | None = None) -> Logger:
     """
     out = stream or sys.stderr
     console = form == "console" or (form == "auto" and out.isatty())
-    renderer = (
-        structlog.dev.ConsoleRenderer(colors=out.isatty()) if console else structlog.processors.JSONRenderer()
-    )
+    renderer = structlog.dev.ConsoleRenderer(colors=out.isatty()) if console else structlog.processors.JSONRenderer()
     logger: Logger = structlog.wrap_logger(
         structlog.WriteLogger(out),
         processors=[
@@ -87,14 +85,8 @@ def place(traceback: TracebackType | None) -> str:
     return " ".join(steps[-6:])
 
 
-def _only_known_fields(
-    _logger: object, _method: str, line: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    return {
-        name: safe(value) if isinstance(value, str) else value
-        for name, value in line.items()
-        if name in FIELDS
-    }
+def _only_known_fields(_logger: object, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {name: safe(value) if isinstance(value, str) else value for name, value in line.items() if name in FIELDS}
 
 
 class _LibraryHandler(logging.Handler):

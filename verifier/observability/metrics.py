@@ -41,7 +41,7 @@ class Metrics:
     """All metrics of one service, in a registry of its own."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # a second series for each counter, which nobody asks about
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody asks about
         registry = self.registry = CollectorRegistry()
         self.decisions = Counter(
             "verifier_decisions",
@@ -86,18 +86,14 @@ class Metrics:
             ("kind", "tier", "result"),
             registry=registry,
         )
-        self.cache_entries = Gauge(
-            "verifier_cache_entries", "Entries held.", ("kind", "tier"), registry=registry
-        )
+        self.cache_entries = Gauge("verifier_cache_entries", "Entries held.", ("kind", "tier"), registry=registry)
         self.http_errors = Counter(
             "verifier_http_errors",
             "Requests refused by HTTP itself (404, 405, 408, 413, 415, 431 …).",
             ("status",),
             registry=registry,
         )
-        self.connections = Gauge(
-            "verifier_connections", "Connections open on the data port.", registry=registry
-        )
+        self.connections = Gauge("verifier_connections", "Connections open on the data port.", registry=registry)
         self.connections_refused = Counter(
             "verifier_connections_refused",
             "Connections closed at once because too many were open.",

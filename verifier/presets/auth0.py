@@ -10,5 +10,6 @@ PRESET = Preset(
         "scope_claims": ["scope", "permissions"],
         "client_id_claims": ["azp", "client_id"],
     },
-    note="`issuer` ends with a slash. `audiences` takes the API identifier; a machine client's `sub` is `<client id>@clients`.",
+    note="`issuer` ends with a slash. `audiences` takes the API identifier; "
+    "a machine client's `sub` is `<client id>@clients`.",
 )

@@ -13,6 +13,6 @@ PRESET = Preset(
         "scope_claims": ["scp", "roles"],
         "client_id_claims": ["azp", "appid"],
     },
-    note="Give `tenants`; tokens of version 1 (`sts.windows.net`, `appid`) and 2 (`azp`) of these tenants are accepted. "
-    "`audiences` takes the application id and, for version 1, `api://<application id>`.",
+    note="Give `tenants`; tokens of version 1 (`sts.windows.net`, `appid`) and 2 (`azp`) of these tenants are "
+    "accepted. `audiences` takes the application id and, for version 1, `api://<application id>`.",
 )

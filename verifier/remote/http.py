@@ -100,9 +100,7 @@ def may_fetch(url: str, *, insecure_http: bool = False) -> bool:
         return False
     if not parts.hostname:
         return False
-    return parts.scheme == "https" or (
-        parts.scheme == "http" and (insecure_http or _is_loopback(parts.hostname))
-    )
+    return parts.scheme == "https" or (parts.scheme == "http" and (insecure_http or _is_loopback(parts.hostname)))
 
 
 def _is_loopback(host: str) -> bool:

@@ -70,9 +70,7 @@ def refresh_delay(freshness: Freshness, max_age: float | None, jitter: float) ->
     return interval * (1.0 - 0.2 * jitter)
 
 
-def retry_delay(
-    freshness: Freshness, failures: int, retry_after: float, jitter: float, *, known: bool
-) -> float:
+def retry_delay(freshness: Freshness, failures: int, retry_after: float, jitter: float, *, known: bool) -> float:
     """Seconds to the next attempt after ``failures`` in a row: doubling, up to a minute.
 
     Without any keys the first retries are quick, as every request waits for them.
@@ -86,7 +84,7 @@ def retry_delay(
 class RefreshingKeys:
     """The keys of one issuer, from one origin (the engine's ``KeySource``)."""
 
-    def __init__(  # noqa: PLR0913 - its parts, all by name, wired in one place (app.py)
+    def __init__(
         self,
         *,
         issuer: str,
@@ -146,9 +144,7 @@ class RefreshingKeys:
     def shortfall(self) -> SourceUnavailable | None:
         """A failure counts only when a look is overdue: until then the set in hand is what the issuer said
         last, and a ``kid`` that is not in it is unknown and not undecided."""
-        if self._fetched is None or (
-            self._failures and self._clock() - self._fetched_at > self._freshness.refresh
-        ):
+        if self._fetched is None or (self._failures and self._clock() - self._fetched_at > self._freshness.refresh):
             return SourceUnavailable(self._failure or "not fetched yet", self._due - self._clock())
         return None
 
@@ -166,14 +162,14 @@ class RefreshingKeys:
         while True:
             with suppress(SourceUnavailable):
                 await self.refresh()
-            while (wait := self._due - self._clock()) > 0:  # a fetch meanwhile moves what is due
+            while (wait := self._due - self._clock()) > 0:  # noqa: ASYNC110 - a fetch meanwhile moves it
                 await asyncio.sleep(wait)
 
     async def _fetch(self) -> None:
         self._attempted_at = self._clock()
         try:
             fetched = await self._origin.fetch(self._fetched)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever an origin raises, the keys in hand stay
             failure = error if isinstance(error, SourceUnavailable) else SourceUnavailable(describe(error))
             self._fail(failure)
             raise failure from None

@@ -27,30 +27,25 @@ def locations(issuer: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-async def discover(
-    http: HttpClient, issuer: str, access: Access, *, base: str | None = None
-) -> Mapping[str, Any]:
+async def discover(http: HttpClient, issuer: str, access: Access, *, base: str | None = None) -> Mapping[str, Any]:
     """The metadata of ``issuer``; asked at ``base`` where the vendor serves it elsewhere (Entra).
 
     Raises ``SourceUnavailable`` when no location answers with valid metadata of exactly this issuer. The
     first refusal is the one reported, as the later locations are guesses.
     """
-    first: SourceUnavailable | None = None
+    refusals: list[SourceUnavailable] = []
     for url in locations(base or issuer):
         try:
             return await _metadata(http, url, issuer, access)
         except SourceUnavailable as error:
-            first = first or error
-    assert first is not None
-    raise first
+            refusals.append(error)
+    raise refusals[0]
 
 
 async def _metadata(http: HttpClient, url: str, issuer: str, access: Access) -> Mapping[str, Any]:
     reply = await http.get(url, access)
     try:
-        metadata: dict[str, Any] = rfc8414.AuthorizationServerMetadata(
-            strict_json.parse_object(reply.body or b"")
-        )
+        metadata: dict[str, Any] = rfc8414.AuthorizationServerMetadata(strict_json.parse_object(reply.body or b""))
         jwks_uri = metadata.get("jwks_uri")
         if metadata.get("issuer") != issuer:
             raise ValueError(f"its issuer is {str(metadata.get('issuer'))[:200]!r}, configured is {issuer!r}")

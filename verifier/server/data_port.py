@@ -36,9 +36,7 @@ def _handler(surface: Surface, endpoint: Endpoint, engine: Engine, observer: Obs
         began = time.perf_counter()
         request_id = _request_id(request)
         asked = endpoint.read(request)
-        verdicts: Sequence[Verdict] = (
-            (asked,) if isinstance(asked, Denied) else await _decide_all(engine, asked)
-        )
+        verdicts: Sequence[Verdict] = (asked,) if isinstance(asked, Denied) else await _decide_all(engine, asked)
         for verdict in verdicts:
             observer.decided(surface.name, verdict, request_id)
         answered = answer.refusal(asked) if isinstance(asked, Denied) else endpoint.write(verdicts)

@@ -41,9 +41,7 @@ def is_ready(status: Mapping[str, KeyStatus]) -> bool:
     One issuer's outage must not take the others' tokens down with it, so it does not make us unready. Without
     any keys at all we can do nothing but answer 503, and another replica may do better.
     """
-    return all(issuer.attempted for issuer in status.values()) and any(
-        issuer.keys for issuer in status.values()
-    )
+    return all(issuer.attempted for issuer in status.values()) and any(issuer.keys for issuer in status.values())
 
 
 def _readiness(status: Mapping[str, KeyStatus]) -> Answer:

@@ -67,9 +67,7 @@ def question(members: Any, authorization: tuple[str, ...] = ()) -> Question | De
         if not isinstance(members.get(name, ""), str):
             return malformed(f"{name} is not a string")
     scopes = members.get("scopes", [])
-    if not isinstance(scopes, list) or not all(
-        isinstance(s, str) and _SCOPE_TOKEN.fullmatch(s) for s in scopes
-    ):
+    if not isinstance(scopes, list) or not all(isinstance(s, str) and _SCOPE_TOKEN.fullmatch(s) for s in scopes):
         return malformed("scopes is not an array of scopes (RFC 6749 section 3.3)")
     audiences = (members["audience"],) if "audience" in members else ()
     return Question(authorization, members.get("token"), Requirement(tuple(scopes), audiences))

@@ -1,0 +1,42 @@
+"""``verifier check-config``."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from verifier.cli.common import NO, config_option, console, json_option, print_json, print_problems
+from verifier.config import ConfigError, Settings, load
+from verifier.config.files import file_problems
+
+
+@click.command("check-config")
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@config_option
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of the file, for editors, and nothing else.")
+@json_option
+def command(file: Path | None, config: Path | None, schema: bool, as_json: bool) -> None:
+    """Report everything that is wrong with a configuration, all at once.
+
+    Ends with 0 when it can be used and with 1 when it cannot. Asks no issuer anything: that is `verifier doctor`.
+    """
+    if schema:
+        print_json(Settings.model_json_schema())
+        return
+    try:
+        settings = load(file or config)
+        problems = file_problems(settings)
+        if problems:
+            raise ConfigError(problems)
+    except ConfigError as error:
+        if as_json:
+            found = [{"path": problem.path, "message": problem.message} for problem in error.problems]
+            print_json({"usable": False, "problems": found})
+        else:
+            print_problems(error)
+        sys.exit(NO)
+    if as_json:
+        print_json({"usable": True, "issuers": [issuer.name for issuer in settings.issuers], "problems": []})
+        return
+    names = ", ".join(issuer.name for issuer in settings.issuers)
+    console().print(f"[bold green]✓[/] the configuration can be used; issuers: {names}")

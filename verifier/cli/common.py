@@ -1,0 +1,77 @@
+"""What the commands share: options, output and the way they end."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from verifier.config import ConfigError, Settings, load
+
+YES, NO, FAILED = 0, 1, 2
+
+Result = TypeVar("Result")
+
+config_option = click.option(
+    "--config",
+    "config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Configuration file (YAML). Default: VERIFIER_CONFIG, or TOKEN_ISSUER and AUDIENCE.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def console() -> Console:
+    """Standard output; colours only where a terminal shows them."""
+    return Console(soft_wrap=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2))
+
+
+def fail(message: str) -> NoReturn:
+    """End a command that could not be carried out."""
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error:[/] {escape(message)}")
+    sys.exit(FAILED)
+
+
+def print_problems(error: ConfigError) -> None:
+    """All mistakes of a configuration, one a line."""
+    out = Console(stderr=True, soft_wrap=True, highlight=False)
+    for problem in error.problems:
+        out.print(f"[bold red]✗[/] [bold]{escape(problem.path or 'configuration')}[/] {escape(problem.message)}")
+
+
+def settings_or_exit(config: Path | None) -> Settings:
+    """The settings; a configuration that cannot be used ends the command with everything that is wrong with it."""
+    try:
+        return load(config)
+    except ConfigError as error:
+        print_problems(error)
+        sys.exit(FAILED)
+
+
+def run(main: Callable[[], Coroutine[Any, Any, Result]], event_loop: str = "asyncio") -> Result:
+    """Run ``main`` on the event loop of that name."""
+    if event_loop == "uvloop":
+        import uvloop  # noqa: PLC0415 - not there on every platform
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(main())
+    return asyncio.run(main())
+
+
+async def until_stopped() -> None:
+    """Wait for SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()

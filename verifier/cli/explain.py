@@ -1,0 +1,125 @@
+"""``verifier explain``."""
+
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.markup import escape
+from rich.table import Table
+
+from verifier.app import origin_of
+from verifier.cli.common import (
+    NO,
+    YES,
+    config_option,
+    console,
+    fail,
+    json_option,
+    print_json,
+    run,
+    settings_or_exit,
+)
+from verifier.config import Settings
+from verifier.config.issuers import core_issuer
+from verifier.core import explanation, token
+from verifier.core.issuer import Issuer, Issuers
+from verifier.core.keys import KeySet
+from verifier.core.policy import Requirement
+from verifier.core.reasons import Rejected
+from verifier.engine import SourceUnavailable
+from verifier.remote.http import HttpClient, open_session
+
+_MARK = {
+    explanation.Outcome.HOLDS: "[green]✓[/]",
+    explanation.Outcome.FAILS: "[bold red]✗[/]",
+    explanation.Outcome.NOT_REACHED: "[dim]–[/]",
+}
+
+
+@click.command("explain")
+@click.argument("token", required=False)
+@click.option("--file", "file", type=click.Path(path_type=Path, dir_okay=False), help="Read the token from a file.")
+@config_option
+@click.option("--scope", "scopes", multiple=True, help="A scope that is demanded (again for more).")
+@click.option("--audience", help="The audience that is demanded.")
+@click.option("--at", "at", type=float, help="Judge at this time, in seconds since 1970, instead of now.")
+@json_option
+def command(
+    token: str | None,
+    file: Path | None,
+    config: Path | None,
+    scopes: tuple[str, ...],
+    audience: str | None,
+    at: float | None,
+    as_json: bool,
+) -> None:
+    """Show every check of TOKEN in order: what was expected, what was found, and what nearly fits.
+
+    TOKEN is `-`, or left out, to read it from standard input, which keeps it out of the shell's history. Ends with
+    0 when the token is allowed and with 1 when it is refused. The output shows the token's claims.
+    """
+    text = _token_text(token, file)
+    settings = settings_or_exit(config)
+    demands = Requirement(scopes, (audience,) if audience else ())
+    steps = run(lambda: _explain(text, settings, demands, time.time() if at is None else at))
+    reason = explanation.refused_by(steps)
+    if as_json:
+        print_json({"allowed": reason is None, "reason": reason, "steps": [asdict(step) for step in steps]})
+    else:
+        _print(steps)
+    sys.exit(YES if reason is None else NO)
+
+
+def _token_text(argument: str | None, file: Path | None) -> str:
+    if file is not None:
+        try:
+            text = file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            fail(f"cannot read {file}: {error}")
+    elif argument is None or argument == "-":
+        text = click.get_text_stream("stdin").read()
+    else:
+        text = argument
+    scheme, _, rest = text.strip().partition(" ")
+    return rest.strip() if scheme.lower() == "bearer" else text.strip()
+
+
+async def _explain(text: str, settings: Settings, demands: Requirement, now: float) -> tuple[explanation.Step, ...]:
+    issuers = Issuers(core_issuer(issuer) for issuer in settings.issuers)
+    keys: KeySet | str = "not asked for"
+    try:
+        issuer = issuers.match(token.parse(text))
+        keys = await _keys(settings, issuer)
+    except Rejected:
+        pass  # a step says so
+
+    return explanation.explain(
+        text, issuers, lambda _issuer: keys, now, max_bytes=settings.limits.token_bytes, demands=demands
+    )
+
+
+async def _keys(settings: Settings, issuer: Issuer) -> KeySet | str:
+    configured = next(candidate for candidate in settings.issuers if candidate.name == issuer.name)
+    async with open_session() as session:
+        try:
+            fetched = await origin_of(configured, HttpClient(session, settings.keys.deadline)).fetch(None)
+        except SourceUnavailable as outage:
+            return f"cannot be had: {outage.detail}"
+        return fetched.keys
+
+
+def _print(steps: tuple[explanation.Step, ...]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for title in ("", "check", "expected", "found"):
+        table.add_column(title, overflow="fold")
+    for step in steps:
+        table.add_row(_MARK[step.outcome], step.check, escape(step.expected), escape(step.found))
+    out = console()
+    out.print(table)
+    failed = [step for step in steps if step.outcome is explanation.Outcome.FAILS]
+    for step in failed:
+        out.print(f"\n[bold red]{step.reason}[/] ({step.check}): {escape(step.hint or '')}")
+    if not failed:
+        out.print("\n[bold green]allowed[/]")

@@ -1,0 +1,1 @@
+"""A development issuer, for trying the service out without an identity provider."""
