@@ -79,7 +79,7 @@ def _token_text(argument: str | None, file: Path | None) -> str:
         except (OSError, UnicodeDecodeError) as error:
             fail(f"cannot read {file}: {error}")
     elif argument is None or argument == "-":
-        text = click.get_text_stream("stdin").read()
+        text = sys.stdin.read()
     else:
         text = argument
     scheme, _, rest = text.strip().partition(" ")

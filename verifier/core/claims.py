@@ -55,7 +55,7 @@ def check_standing(principal: Principal, issuer: Issuer, now: float) -> None:
 
 def check_type(token: Token, issuer: Issuer) -> None:
     """``typ`` (RFC 8725 §3.11). A token without one is a plain ``JWT`` (RFC 7519 §5.1)."""
-    if media_type(token.type or "JWT") not in issuer.token_types:
+    if media_type("JWT" if token.type is None else token.type) not in issuer.token_types:
         raise Rejected(
             Reason.WRONG_TOKEN_TYPE, f"the typ of the token must be {' or '.join(sorted(issuer.token_types))}"
         )

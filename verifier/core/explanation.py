@@ -217,7 +217,7 @@ def _standing_steps(token: Token, issuer: Issuer, now: float, demands: policy.Re
         issuer,
         audiences=None,
         client_ids=frozenset(),
-        token_types=frozenset({claims.media_type(token.type or "JWT")}),
+        token_types=frozenset({claims.media_type("JWT" if token.type is None else token.type)}),
     )
     try:
         principal = claims.identify(token, easy)

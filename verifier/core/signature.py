@@ -2,7 +2,7 @@
 
 from joserfc.jws import JWSRegistry
 
-from verifier.core.algorithms import KEY_TYPE
+from verifier.core.algorithms import KEY_TYPE, SYMMETRIC
 from verifier.core.issuer import Issuer
 from verifier.core.keys import Key
 from verifier.core.reasons import Reason, Rejected
@@ -15,11 +15,13 @@ _MODEL = {name: JWSRegistry.algorithms[name] for name in KEY_TYPE}
 
 def check_algorithm(token: Token, issuer: Issuer) -> None:
     """Raises ``Rejected``: ``algorithm_not_allowed`` for what is not in the issuer's list, ``none`` included."""
-    if token.algorithm not in issuer.algorithms:
-        raise Rejected(
-            Reason.ALGORITHM_NOT_ALLOWED,
-            f"the issuer's tokens must be signed with {', '.join(sorted(issuer.algorithms))}",
-        )
+    if token.algorithm in issuer.algorithms:
+        return
+    listed = f"the issuer's tokens must be signed with {' or '.join(sorted(issuer.algorithms))}"
+    if token.algorithm in SYMMETRIC:
+        # The usual mistake of a new FusionAuth tenant, and an attack on everybody else.
+        listed += ", not with a shared secret (HMAC); choose such a key at the issuer"
+    raise Rejected(Reason.ALGORITHM_NOT_ALLOWED, listed)
 
 
 def check_signature(token: Token, key: Key) -> None:

@@ -1,0 +1,51 @@
+import pytest
+
+from verifier.core.bearer import token_text
+from verifier.core.reasons import Reason, Rejected
+
+
+@pytest.mark.parametrize("value", ["Bearer a.b.c", "bearer a.b.c", "BEARER a.b.c", "BeArEr   a.b.c"])
+def test_the_scheme_is_read_in_any_case_and_with_any_number_of_spaces(value: str) -> None:
+    assert token_text([value]) == "a.b.c"
+
+
+def test_every_character_of_a_b64token_is_taken() -> None:
+    assert token_text(["Bearer aZ09-._~+/=="]) == "aZ09-._~+/=="
+
+
+@pytest.mark.parametrize("values", [[], ["Basic abc"], [""], ["Bearerish abc"], ["DPoP abc"], ["xBearer abc"]])
+def test_credentials_of_another_scheme_are_a_missing_token(values: list[str]) -> None:
+    with pytest.raises(Rejected) as refusal:
+        token_text(values)
+    assert refusal.value.reason is Reason.MISSING_TOKEN
+
+
+def test_two_headers_are_ambiguous_even_when_they_are_equal() -> None:
+    with pytest.raises(Rejected) as refusal:
+        token_text(["Bearer a", "Bearer a"])
+    assert refusal.value.reason is Reason.MULTIPLE_CREDENTIALS
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Bearer",
+        "Bearer ",
+        "Bearer\ta",
+        "Bearer a b",
+        "Bearer a,b",
+        "Bearer a, Bearer b",
+        'Bearer "a"',
+        "Bearer a ",
+        "Bearer =a",
+        "Bearer a\x00",
+        "Bearer a\n",
+        "Bearer \udcff",
+        "Bearer é",
+        "Bearer:a",
+    ],
+)
+def test_anything_but_one_token_after_the_scheme_is_malformed(value: str) -> None:
+    with pytest.raises(Rejected) as refusal:
+        token_text([value])
+    assert refusal.value.reason is Reason.MALFORMED_CREDENTIALS

@@ -1,0 +1,239 @@
+from typing import Any
+
+import pytest
+
+from tests.support import AUD, ISS, NOW, claims, issuer, sign
+from verifier.core import token
+from verifier.core.claims import check_standing, identify, media_type, satisfies
+from verifier.core.issuer import Issuer, RequiredClaim
+from verifier.core.reasons import Reason, Rejected
+from verifier.core.verdict import Principal
+
+
+def identified(at: Issuer | None = None, typ: str | None = "JWT", **changes: Any) -> Principal:
+    return identify(token.parse(sign(claims(**changes), algorithm="EdDSA", typ=typ)), at or issuer())
+
+
+def refused(at: Issuer | None = None, typ: str | None = "JWT", **changes: Any) -> Reason:
+    with pytest.raises(Rejected) as refusal:
+        identified(at, typ, **changes)
+    return refusal.value.reason
+
+
+def standing(at: Issuer | None = None, now: float = NOW, **changes: Any) -> Reason | None:
+    principal = identified(at, **changes)
+    try:
+        check_standing(principal, at or issuer(), now)
+    except Rejected as refusal:
+        return refusal.reason
+    return None
+
+
+def test_a_principal_says_who_the_token_speaks_for() -> None:
+    found = identified(jti="t1", client_id="web", nbf=NOW - 5)
+    assert (found.issuer, found.issuer_name, found.subject, found.client_id) == (ISS, "main", "alice", "web")
+    assert (found.scopes, found.audiences, found.token_id) == (("read", "write"), (AUD,), "t1")
+    assert (found.expires_at, found.not_before, found.issued_at) == (NOW + 300, NOW - 5, NOW)
+
+
+def test_what_a_token_does_not_say_is_none() -> None:
+    found = identified(sub=None, iat=None, scope=None)
+    assert (found.subject, found.client_id, found.token_id, found.issued_at, found.scopes) == (
+        None,
+        None,
+        None,
+        None,
+        (),
+    )
+
+
+def test_the_repr_of_a_principal_shows_no_claims() -> None:
+    assert "private" not in repr(identified(email="private"))
+
+
+@pytest.mark.parametrize("typ", ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "application/JWT", None])
+def test_a_type_is_compared_as_a_media_type(typ: str | None) -> None:
+    assert identified(typ=typ)
+
+
+@pytest.mark.parametrize("typ", ["dpop+jwt", "id+jwt", "", "text/jwt", "JWT "])
+def test_another_type_is_wrong(typ: str) -> None:
+    assert refused(typ=typ) is Reason.WRONG_TOKEN_TYPE
+
+
+def test_an_absent_type_is_a_plain_jwt_and_not_an_access_token() -> None:
+    assert refused(issuer(token_types=frozenset({"at+jwt"})), typ=None) is Reason.WRONG_TOKEN_TYPE
+
+
+def test_media_types_lose_their_prefix_and_case() -> None:
+    assert media_type("Application/AT+jwt") == "at+jwt"
+
+
+def test_the_signed_issuer_must_be_that_of_the_key() -> None:
+    assert refused(iss="https://other.example/") is Reason.UNTRUSTED_ISSUER
+
+
+def test_a_token_without_exp_is_refused() -> None:
+    assert refused(exp=None) is Reason.MISSING_CLAIM
+
+
+@pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
+@pytest.mark.parametrize("value", ["1700000000", True, [], {}, -1, 10**12, 10**400, 1e308, "", False])
+def test_a_date_that_no_clock_shows_is_malformed(name: str, value: object) -> None:
+    assert refused(**{name: value}) is Reason.MALFORMED_CLAIM
+
+
+@pytest.mark.parametrize("name", ["exp", "nbf", "iat", "sub", "jti", "aud", "client_id", "azp"])
+def test_null_is_not_the_same_as_absent(name: str) -> None:
+    raw = claims(jti="j", client_id="c", azp="c")
+    with pytest.raises(Rejected) as refusal:
+        identify(token.parse(sign({**raw, name: None}, algorithm="EdDSA")), issuer(client_ids=frozenset({"c"})))
+    assert refusal.value.reason is Reason.MALFORMED_CLAIM
+
+
+def test_dates_may_have_fractions() -> None:
+    assert identified(exp=NOW + 0.5).expires_at == NOW + 0.5
+
+
+@pytest.mark.parametrize("name", ["sub", "jti"])
+@pytest.mark.parametrize("value", [1, True, [], {}])
+def test_a_subject_or_token_id_that_is_no_string_is_malformed(name: str, value: object) -> None:
+    assert refused(**{name: value}) is Reason.MALFORMED_CLAIM
+
+
+@pytest.mark.parametrize("aud", [AUD, [AUD], ["https://other.example", AUD]])
+def test_one_accepted_audience_is_enough(aud: object) -> None:
+    assert identified(aud=aud)
+
+
+@pytest.mark.parametrize("aud", ["https://other.example", [], AUD + "/", AUD.upper(), [AUD[:-1]], "", AUD + " x"])
+def test_no_accepted_audience_is_a_wrong_one(aud: object) -> None:
+    assert refused(aud=aud) is Reason.WRONG_AUDIENCE
+
+
+@pytest.mark.parametrize("aud", [1, {AUD: 1}, [1], [AUD, None], True])
+def test_an_audience_of_another_form_is_malformed(aud: object) -> None:
+    assert refused(aud=aud) is Reason.MALFORMED_CLAIM
+
+
+def test_an_absent_audience_is_a_missing_claim() -> None:
+    assert refused(aud=None) is Reason.MISSING_CLAIM
+
+
+def test_any_audience_must_be_said_out_loud() -> None:
+    relaxed = issuer(audiences=None)
+    assert identified(relaxed, aud="https://other.example").audiences == ("https://other.example",)
+    assert identified(relaxed, aud=None).audiences == ()
+
+
+def test_a_configured_client_stands_in_for_an_absent_audience() -> None:
+    assert identified(issuer(client_ids=frozenset({"web"})), aud=None, client_id="web").client_id == "web"
+
+
+def test_a_configured_client_does_not_make_up_for_a_wrong_audience() -> None:
+    at = issuer(client_ids=frozenset({"web"}))
+    assert refused(at, aud="https://other.example", client_id="web") is Reason.WRONG_AUDIENCE
+
+
+@pytest.mark.parametrize("name", ["client_id", "azp"])
+def test_a_client_that_is_not_configured_is_wrong(name: str) -> None:
+    assert refused(issuer(client_ids=frozenset({"web"})), **{name: "other"}) is Reason.WRONG_CLIENT
+
+
+def test_every_claim_that_names_a_client_must_name_a_configured_one() -> None:
+    at = issuer(client_ids=frozenset({"web"}))
+    assert refused(at, client_id="web", azp="other") is Reason.WRONG_CLIENT
+
+
+def test_a_token_that_names_no_client_lacks_a_claim_where_clients_are_configured() -> None:
+    assert refused(issuer(client_ids=frozenset({"web"}))) is Reason.MISSING_CLAIM
+
+
+def test_clients_do_not_matter_where_none_is_configured() -> None:
+    assert identified(client_id="web", azp="other").client_id == "web"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"scope": "a b"}, ("a", "b")),
+        ({"scope": " a  b a "}, ("a", "b")),
+        ({"scope": ["a", "b c"]}, ("a", "b c")),
+        ({"scope": "a", "scp": ["b", "a"]}, ("a", "b")),
+        ({"scope": ""}, ()),
+        ({"scope": []}, ()),
+        ({"scope": "a\tb"}, ("a\tb",)),
+    ],
+)
+def test_scopes_are_gathered_from_strings_and_arrays(changes: dict[str, Any], expected: tuple[str, ...]) -> None:
+    assert identified(**changes).scopes == expected
+
+
+@pytest.mark.parametrize("scope", [1, {"a": 1}, ["a", 1], True, [["a"]]])
+def test_scopes_of_another_form_are_malformed(scope: object) -> None:
+    assert refused(scope=scope) is Reason.MALFORMED_CLAIM
+
+
+def test_scopes_are_found_inside_of_claims() -> None:
+    at = issuer(scope_claims=(("realm_access", "roles"),))
+    assert identified(at, realm_access={"roles": ["staff"]}).scopes == ("staff",)
+
+
+def test_a_token_stands_until_its_exp_and_the_leeway() -> None:
+    assert standing(now=NOW + 329.9) is None
+    assert standing(now=NOW + 330) is Reason.EXPIRED
+
+
+def test_without_leeway_a_token_is_over_on_its_exp() -> None:
+    assert standing(issuer(leeway=0.0), now=NOW + 300) is Reason.EXPIRED
+
+
+def test_a_token_is_not_valid_before_its_nbf_less_the_leeway() -> None:
+    assert standing(nbf=NOW + 31) is Reason.NOT_YET_VALID
+    assert standing(nbf=NOW + 30) is None
+
+
+def test_a_token_from_the_future_is_not_valid_yet() -> None:
+    assert standing(iat=NOW + 31) is Reason.NOT_YET_VALID
+    assert standing(iat=NOW + 30) is None
+
+
+def test_a_token_may_get_as_old_as_is_allowed_and_the_leeway() -> None:
+    at = issuer(max_age=100.0)
+    assert standing(at, iat=NOW - 130) is None
+    assert standing(at, iat=NOW - 131) is Reason.TOO_OLD
+
+
+def test_a_token_of_unknown_age_lacks_a_claim_where_age_matters() -> None:
+    assert standing(issuer(max_age=100.0), iat=None) is Reason.MISSING_CLAIM
+
+
+@pytest.mark.parametrize("value", ["x", ["x", "z"], "y"])
+def test_a_required_claim_holds_by_value_or_by_one_of_an_array(value: object) -> None:
+    assert standing(issuer(required_claims=(RequiredClaim(("c",), ("x", "y")),)), c=value) is None
+
+
+@pytest.mark.parametrize("value", [None, "z", [], ["z"], {"x": 1}, "xy", ["xy"], [["x"]]])
+def test_a_required_claim_without_a_demanded_value_is_not_satisfied(value: object) -> None:
+    at = issuer(required_claims=(RequiredClaim(("c",), ("x", "y")),))
+    assert standing(at, c=value) is Reason.CLAIM_NOT_SATISFIED
+
+
+def test_every_required_claim_counts() -> None:
+    at = issuer(required_claims=(RequiredClaim(("a",), (1,)), RequiredClaim(("b",), (2,))))
+    assert standing(at, a=1, b=3) is Reason.CLAIM_NOT_SATISFIED
+
+
+def test_an_expired_token_is_expired_whatever_it_claims() -> None:
+    at = issuer(required_claims=(RequiredClaim(("c",), ("x",)),))
+    assert standing(at, now=NOW + 999, c="z") is Reason.EXPIRED
+
+
+@pytest.mark.parametrize(("found", "value"), [(1, True), (True, 1), (0, False), ("1", 1), ("true", True), (None, 0)])
+def test_values_of_another_json_type_do_not_satisfy(found: object, value: Any) -> None:
+    assert not satisfies(found, (value,))
+
+
+@pytest.mark.parametrize(("found", "value"), [(1, 1), (1.0, 1), (True, True), ("a", "a")])
+def test_equal_values_satisfy(found: object, value: Any) -> None:
+    assert satisfies(found, (value,))

@@ -1,0 +1,132 @@
+from typing import Any
+
+import pytest
+
+from tests.support import AUD, ISS, NOW, claims, issuer, private_key, public_jwk, sign
+from verifier.core import claims as claim_checks
+from verifier.core import explanation, keys
+from verifier.core.explanation import Outcome, Step
+from verifier.core.issuer import Issuer, Issuers, RequiredClaim
+from verifier.core.policy import NOTHING, Requirement
+from verifier.core.reasons import Reason
+
+KEYS = keys.load_jwks({"keys": [public_jwk(private_key("EdDSA"))]})
+
+
+def explained(
+    text: str | None = None,
+    at: Issuer | None = None,
+    demands: Requirement = NOTHING,
+    held: keys.KeySet | str = KEYS,
+    **changes: Any,
+) -> dict[str, Step]:
+    text = sign(claims(**changes), algorithm="EdDSA") if text is None else text
+    issuers = Issuers([at or issuer()])
+    steps = explanation.explain(text, issuers, lambda _issuer: held, NOW, max_bytes=4096, demands=demands)
+    return {step.check: step for step in steps}
+
+
+def refused_by(steps: dict[str, Step]) -> Reason | None:
+    return explanation.refused_by(tuple(steps.values()))
+
+
+def test_every_check_of_a_good_token_holds() -> None:
+    steps = explained()
+    assert {step.outcome for step in steps.values()} == {Outcome.HOLDS}
+    assert refused_by(steps) is None
+
+
+def test_the_steps_stand_in_the_order_of_the_decision() -> None:
+    order = list(explained())
+    expected = ["size", "form", "issuer", "algorithm", "key", "signature", "type", "signed issuer", "dates", "names"]
+    expected += ["audience", "client", "scopes", "expiry", "not before", "issued at", "age", "required claims"]
+    assert order == [*expected, "demanded audience", "demanded scopes"]
+
+
+def test_every_check_of_the_claims_has_its_words() -> None:
+    assert tuple(explanation.IDENTITY_TEXTS) == claim_checks.IDENTITY
+    assert tuple(explanation.STANDING_TEXTS) == claim_checks.STANDING
+
+
+@pytest.mark.parametrize("text", ["", "a.b.c", "x" * 5000])
+def test_a_text_that_is_no_token_ends_the_explanation(text: str) -> None:
+    assert list(explained(text)) == ["size", "form"]
+
+
+def test_an_issuer_without_its_slash_is_told_which_character_differs() -> None:
+    step = explained(iss=ISS[:-1])["issuer"]
+    assert step.reason is Reason.UNTRUSTED_ISSUER
+    assert step.hint == f"the slash at its end is missing: character {len(ISS)} should be '/' and is the end"
+
+
+def test_an_issuer_that_is_no_text_has_no_near_miss() -> None:
+    assert "exactly" in (explained(iss=["x"])["issuer"].hint or "")
+
+
+def test_keys_that_cannot_be_had_are_said_so_and_the_claims_still_shown() -> None:
+    steps = explained(held="cannot be had: refused")
+    assert (steps["key"].reason, steps["key"].found) == (Reason.KEYS_UNAVAILABLE, "cannot be had: refused")
+    assert steps["signature"].outcome is Outcome.NOT_REACHED
+    assert steps["expiry"].outcome is Outcome.HOLDS
+
+
+def test_a_missing_key_lists_those_there_are() -> None:
+    steps = explained(sign(claims(), algorithm="EdDSA", kid="other"))
+    assert steps["key"].reason is Reason.UNKNOWN_KEY
+    assert steps["key"].found == "'k1' (Ed25519)"
+
+
+def test_an_issuer_without_keys_is_said_so() -> None:
+    assert explained(held=keys.load_jwks({"keys": []}))["key"].found == "no usable key"
+
+
+def test_an_algorithm_that_is_not_listed_is_named() -> None:
+    steps = explained(at=issuer(algorithms=frozenset({"RS256"})))
+    assert refused_by(steps) is Reason.ALGORITHM_NOT_ALLOWED
+    assert steps["signature"].outcome is Outcome.NOT_REACHED
+
+
+def test_a_bad_signature_is_told_from_a_good_one() -> None:
+    steps = explained(sign(claims(), private_key("EdDSA", which=1), "EdDSA"))
+    assert steps["signature"].found == "made with another, or the token was changed"
+    assert steps["audience"].outcome is Outcome.HOLDS
+
+
+def test_all_that_is_wrong_is_shown_and_the_first_of_it_decides() -> None:
+    at = issuer(max_age=10.0, required_claims=(RequiredClaim(("group",), ("staff",)),))
+    steps = explained(at=at, aud="other", exp=NOW - 100, iat=NOW - 200, group="guest")
+    failed = [check for check, step in steps.items() if step.outcome is Outcome.FAILS]
+    assert failed == ["audience", "expiry", "age", "required claims"]
+    assert refused_by(steps) is Reason.WRONG_AUDIENCE
+
+
+def test_an_audience_that_nearly_fits_is_named() -> None:
+    assert "slash" in (explained(aud=[f"{AUD}/"])["audience"].hint or "")
+
+
+def test_claims_of_a_wrong_form_leave_later_checks_unreached() -> None:
+    steps = explained(exp="tomorrow")
+    assert refused_by(steps) is Reason.MALFORMED_CLAIM
+    assert steps["expiry"].outcome is Outcome.NOT_REACHED
+
+
+def test_absent_dates_are_called_absent() -> None:
+    assert explained(iat=None)["issued at"].found == "absent"
+
+
+def test_a_token_type_that_does_not_fit_does_not_hide_the_rest() -> None:
+    steps = explained(sign(claims(exp=NOW - 100), algorithm="EdDSA", typ="dpop+jwt"))
+    assert (steps["type"].reason, steps["expiry"].reason) == (Reason.WRONG_TOKEN_TYPE, Reason.EXPIRED)
+
+
+def test_a_token_without_type_and_with_clients_is_explained() -> None:
+    at = issuer(client_ids=frozenset({"web"}), audiences=None)
+    steps = explained(sign(claims(azp="web"), algorithm="EdDSA", typ=None), at)
+    assert refused_by(steps) is None
+    assert steps["client"].expected == "'web'"
+
+
+def test_demands_are_checked_last() -> None:
+    steps = explained(demands=Requirement(("admin",), (AUD,)))
+    assert refused_by(steps) is Reason.INSUFFICIENT_SCOPE
+    assert steps["demanded audience"].outcome is Outcome.HOLDS

@@ -1,0 +1,201 @@
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.support import ISS, private_key, public_jwk
+from verifier.core import base64url, keys
+from verifier.core.keys import Dropped
+from verifier.core.reasons import Reason, Rejected
+
+
+def rsa_jwk(bits: int = 2048, **members: Any) -> dict[str, Any]:
+    """An RSA key with a made-up modulus: nothing is signed with it."""
+    modulus = (1 << (bits - 1)) | 1
+    return {"kty": "RSA", "n": base64url.encode(modulus.to_bytes((bits + 7) // 8, "big")), "e": "AQAB", **members}
+
+
+def dropped(entry: Any) -> Dropped:
+    loaded = keys.load_jwks({"keys": [entry]})
+    assert loaded.keys == ()
+    return next(iter(loaded.dropped))
+
+
+def chosen(loaded: keys.KeySet, algorithm: str = "RS256", kid: str | None = "k1", iss: str = ISS) -> keys.Key:
+    return loaded.choose(algorithm, kid, iss)
+
+
+def unknown(loaded: keys.KeySet, algorithm: str = "RS256", kid: str | None = "k1", iss: str = ISS) -> None:
+    with pytest.raises(Rejected) as refusal:
+        loaded.choose(algorithm, kid, iss)
+    assert refusal.value.reason is Reason.UNKNOWN_KEY
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "ES384", "ES512", "ES256K", "EdDSA"])
+def test_a_public_key_of_each_type_is_taken_in(algorithm: str) -> None:
+    loaded = keys.load_jwks({"keys": [public_jwk(private_key(algorithm))]})
+    assert chosen(loaded, algorithm).thumbprint == private_key(algorithm).thumbprint()
+
+
+@pytest.mark.parametrize(
+    ("entry", "cause"),
+    [
+        ("text", Dropped.MALFORMED),
+        (rsa_jwk(kid=1), Dropped.MALFORMED),
+        (rsa_jwk(key_ops="verify"), Dropped.MALFORMED),
+        (rsa_jwk() | {"n": "AQ=="}, Dropped.MALFORMED),
+        (rsa_jwk() | {"n": 5}, Dropped.MALFORMED),
+        ({"kty": "EC", "crv": "P-256", "x": "AQ", "y": "AQ"}, Dropped.MALFORMED),
+        ({"kty": "EC", "crv": "P-256", "x": "AQ"}, Dropped.MALFORMED),
+        ({"kty": "OKP", "crv": "Ed25519", "x": "AQ"}, Dropped.MALFORMED),
+        ({"kty": "oct", "k": "c2VjcmV0"}, Dropped.SYMMETRIC),
+        (rsa_jwk(k="c2VjcmV0"), Dropped.SYMMETRIC),
+        (rsa_jwk(d="AQ"), Dropped.PRIVATE),
+        (rsa_jwk(use="enc"), Dropped.OTHER_USE),
+        (rsa_jwk(key_ops=["encrypt"]), Dropped.OTHER_USE),
+        (rsa_jwk(alg="RSA-OAEP"), Dropped.UNSUPPORTED),
+        ({"kty": "OKP", "crv": "Ed448", "x": "AQ"}, Dropped.UNSUPPORTED),
+        ({"kty": "OKP", "crv": "X25519", "x": "AQ"}, Dropped.UNSUPPORTED),
+        ({"kty": "EC", "crv": "P-192", "x": "AQ", "y": "AQ"}, Dropped.UNSUPPORTED),
+        ({"kty": "new"}, Dropped.UNSUPPORTED),
+        ({}, Dropped.UNSUPPORTED),
+        (rsa_jwk(2047), Dropped.WEAK),
+        (rsa_jwk(1024), Dropped.WEAK),
+        (rsa_jwk(8193), Dropped.WEAK),
+        (rsa_jwk() | {"n": base64url.encode((1 << 2047).to_bytes(256, "big"))}, Dropped.WEAK),
+        (rsa_jwk(e="AQ"), Dropped.WEAK),
+        (rsa_jwk(e="Ag"), Dropped.WEAK),
+        (rsa_jwk(e="BA"), Dropped.WEAK),
+    ],
+)
+def test_a_key_that_cannot_be_used_is_dropped_with_its_cause(entry: Any, cause: Dropped) -> None:
+    assert dropped(entry) is cause
+
+
+@pytest.mark.parametrize("bits", [2048, 8192])
+def test_rsa_keys_of_the_smallest_and_largest_size_are_taken(bits: int) -> None:
+    assert len(keys.load_jwks({"keys": [rsa_jwk(bits)]}).keys) == 1
+
+
+def test_one_odd_key_does_not_cost_the_others() -> None:
+    good = [public_jwk(private_key("RS256")), public_jwk(private_key("ES256"))]
+    loaded = keys.load_jwks({"keys": [good[0], {"kty": "RSA"}, None, good[1]]})
+    assert (len(loaded.keys), loaded.dropped[Dropped.MALFORMED]) == (2, 1)
+    assert loaded.dropped.get(Dropped.WEAK) == 1
+
+
+@pytest.mark.parametrize("document", [None, [], "x", {}, {"keys": None}, {"keys": {}}])
+def test_a_document_that_is_no_key_set_is_an_error(document: Any) -> None:
+    with pytest.raises(ValueError, match="not a JWK Set"):
+        keys.load_jwks(document)
+
+
+def test_keys_beyond_the_limit_are_counted_and_not_loaded() -> None:
+    loaded = keys.load_jwks({"keys": [{}] * (keys.MAX_KEYS + 3)})
+    assert loaded.dropped == {Dropped.UNSUPPORTED: keys.MAX_KEYS, Dropped.TOO_MANY: 3}
+
+
+def test_the_same_key_twice_is_one_key() -> None:
+    entry = public_jwk(private_key())
+    assert len(keys.load_jwks({"keys": [entry, entry]}).keys) == 1
+
+
+def test_keys_of_one_kid_are_told_apart_by_type() -> None:
+    loaded = keys.load_jwks({"keys": [public_jwk(private_key(a, "same")) for a in ("RS256", "ES256", "EdDSA")]})
+    assert chosen(loaded, "ES256", "same").thumbprint == private_key("ES256", "same").thumbprint()
+
+
+def test_two_fitting_keys_of_one_kid_are_no_single_key() -> None:
+    unknown(keys.load_jwks({"keys": [public_jwk(private_key(which=n)) for n in (0, 1)]}))
+
+
+def test_a_token_without_kid_takes_the_only_fitting_key() -> None:
+    loaded = keys.load_jwks({"keys": [public_jwk(private_key("RS256")), public_jwk(private_key("ES256"))]})
+    assert chosen(loaded, "RS256", None).type.kty == "RSA"
+
+
+def test_a_token_without_kid_has_no_key_when_several_fit() -> None:
+    unknown(keys.load_jwks({"keys": [public_jwk(private_key(kid=kid)) for kid in ("a", "b")]}), kid=None)
+
+
+def test_a_kid_that_no_key_bears_is_unknown_even_with_a_single_key() -> None:
+    unknown(keys.load_jwks({"keys": [public_jwk(private_key())]}), kid="other")
+
+
+def test_a_key_without_kid_is_not_taken_for_a_named_one() -> None:
+    unknown(keys.load_jwks({"keys": [public_jwk(private_key(kid=None))]}), kid="k1")
+
+
+@pytest.mark.parametrize(
+    ("members", "algorithm"), [({"alg": "RS512"}, "RS256"), ({"alg": "RS256"}, "PS256"), ({}, "ES256"), ({}, "XX")]
+)
+def test_a_key_of_another_algorithm_or_type_does_not_fit(members: dict[str, str], algorithm: str) -> None:
+    unknown(keys.load_jwks({"keys": [public_jwk(private_key(), **members)]}), algorithm)
+
+
+def test_a_curve_of_another_size_does_not_fit() -> None:
+    unknown(keys.load_jwks({"keys": [public_jwk(private_key("ES384"))]}), "ES256")
+
+
+def test_a_key_marked_for_verification_fits() -> None:
+    entry = public_jwk(private_key(), use="sig", key_ops=["verify"], alg="RS256")
+    assert chosen(keys.load_jwks({"keys": [entry]})).kid == "k1"
+
+
+@pytest.mark.parametrize("own", [ISS, "https://login.example/{tenantid}/v2.0"])
+def test_a_key_bound_to_an_issuer_speaks_for_it(own: str) -> None:
+    assert chosen(keys.load_jwks({"keys": [public_jwk(private_key(), issuer=own)]}))
+
+
+def test_a_key_bound_to_another_issuer_does_not_fit() -> None:
+    unknown(keys.load_jwks({"keys": [public_jwk(private_key(), issuer="https://other.example/")]}))
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+def test_a_pem_key_is_tried_whatever_kid_the_token_bears(algorithm: str) -> None:
+    pem = private_key(algorithm).as_pem(private=False)  # type: ignore[union-attr]
+    assert chosen(keys.load_pem([pem]), algorithm, "any").thumbprint == private_key(algorithm).thumbprint()
+
+
+def test_a_private_key_in_pem_is_refused() -> None:
+    with pytest.raises(ValueError, match="private"):
+        keys.load_pem([private_key().as_pem(private=True)])  # type: ignore[union-attr]
+
+
+def test_a_weak_key_in_pem_is_refused() -> None:
+    from joserfc.jwk import RSAKey  # noqa: PLC0415 - only here
+
+    with pytest.warns(UserWarning, match="2048"):
+        pem = RSAKey.import_key(rsa.generate_private_key(65537, 1024).public_key()).as_pem()
+    with pytest.raises(ValueError, match="weak"), pytest.warns(UserWarning, match="2048"):
+        keys.load_pem([pem])
+
+
+@pytest.mark.parametrize("text", [b"", b"hello", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"])
+def test_what_is_no_key_in_pem_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError, match="PEM"):
+        keys.load_pem([text])
+
+
+def test_a_secret_of_32_bytes_is_taken_and_a_shorter_one_refused() -> None:
+    assert chosen(keys.load_secret(bytes(range(32))), "HS256", "any").type.kty == "oct"
+    with pytest.raises(ValueError, match="32 bytes"):
+        keys.load_secret(bytes(range(31)))
+
+
+def test_a_secret_never_serves_an_asymmetric_algorithm() -> None:
+    unknown(keys.load_secret(bytes(range(32))), "RS256", None)
+
+
+def test_a_public_key_in_the_place_of_a_secret_is_refused() -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the text is joserfc's
+        keys.load_secret(private_key().as_pem(private=False))  # type: ignore[union-attr]
+
+
+def test_a_set_knows_the_thumbprints_of_its_keys() -> None:
+    loaded = keys.load_jwks({"keys": [public_jwk(private_key())]})
+    assert loaded.thumbprints == {private_key().thumbprint()}
+
+
+def test_the_repr_of_a_key_shows_no_material() -> None:
+    assert "material" not in repr(keys.load_secret(bytes(range(32))))

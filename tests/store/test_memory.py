@@ -1,0 +1,70 @@
+from dataclasses import dataclass, replace
+
+from tests.support import NOW, claims, issuer, sign
+from verifier.core import token
+from verifier.core.claims import identify
+from verifier.engine import Identity
+from verifier.store.memory import MemoryCache
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+IDENTITY = Identity("main", "f", "key", identify(token.parse(sign(claims(NOW), algorithm="EdDSA")), issuer()))
+
+
+def digest(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def test_an_identity_is_found_by_its_digest_alone() -> None:
+    cache = MemoryCache(10, 60.0, Clock())
+    cache.put(digest(1), IDENTITY, good=True)
+    assert cache.get(digest(1)) is IDENTITY
+    assert cache.get(digest(2)) is None
+
+
+def test_an_identity_leaves_when_its_time_is_over() -> None:
+    clock = Clock()
+    cache = MemoryCache(10, 60.0, clock)
+    cache.put(digest(1), IDENTITY, good=True)
+    clock.now = 60.0
+    assert cache.get(digest(1)) is None
+    assert len(cache) == 0
+
+
+def test_the_oldest_leaves_first() -> None:
+    cache = MemoryCache(10, 60.0, Clock())
+    for number in range(11):
+        cache.put(digest(number), IDENTITY, good=True)
+    assert [cache.get(digest(number)) is None for number in range(11)] == [True] + [False] * 10
+
+
+def test_the_room_of_the_bad_is_smaller_and_their_own() -> None:
+    cache = MemoryCache(20, 60.0, Clock())
+    cache.put(digest(0), IDENTITY, good=True)
+    for number in range(1, 100):
+        cache.put(digest(number), IDENTITY, good=False)
+    assert cache.get(digest(0)) is IDENTITY
+    assert len(cache) == 3
+
+
+def test_a_token_is_in_one_room_at_a_time() -> None:
+    cache = MemoryCache(20, 60.0, Clock())
+    cache.put(digest(1), IDENTITY, good=False)
+    cache.put(digest(1), IDENTITY, good=True)
+    assert len(cache) == 1
+
+
+def test_identities_leave_with_the_key_that_verified_them() -> None:
+    cache = MemoryCache(20, 60.0, Clock())
+    cache.put(digest(1), IDENTITY, good=True)
+    cache.put(digest(2), replace(IDENTITY, thumbprint="kept"), good=False)
+    cache.put(digest(3), replace(IDENTITY, issuer_name="other"), good=True)
+    cache.retain("main", frozenset({"kept"}))
+    assert [cache.get(digest(number)) is None for number in (1, 2, 3)] == [True, False, False]

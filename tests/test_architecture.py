@@ -1,0 +1,114 @@
+"""The rules of the house that a reader relies on, read off the source."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "verifier"
+MODULES = sorted(ROOT.rglob("*.py"))
+
+# Low to high. What stands in one set may not import each other, but for the pairs below.
+LAYERS = (
+    {"core"},
+    {"engine"},
+    {"surfaces", "remote", "store", "observability", "presets", "config"},
+    {"server"},
+    {"app"},
+    {"cli", "dev"},
+)
+BESIDE = {
+    ("config", "presets"),  # an issuer's settings begin with its preset's
+    ("config", "remote"),  # one rule says which addresses keys may come from
+    ("cli", "dev"),
+    ("dev", "core"),
+}
+PURE = {
+    "base64",
+    "binascii",
+    "collections",
+    "dataclasses",
+    "difflib",
+    "enum",
+    "itertools",
+    "json",
+    "math",
+    "re",
+    "types",
+    "typing",
+}
+
+
+def part(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rank(name: str) -> int:
+    return next(index for index, layer in enumerate(LAYERS) if name in layer)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path) -> None:
+    own = part(path)
+    for name in imports(path):
+        if not name.startswith("verifier.") or own == "__init__" or name == "verifier.__version__":
+            continue
+        other = name.split(".")[1]
+        assert other == own or rank(other) < rank(own) or (own, other) in BESIDE, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "core").glob("*.py")), ids=lambda path: path.name)
+def test_the_core_is_pure(path: Path) -> None:
+    for name in imports(path):
+        top = name.split(".")[0]
+        assert name.startswith("verifier.core") or top in PURE | {"joserfc", "cryptography"}, f"{path} imports {name}"
+        assert top in sys.stdlib_module_names | {"joserfc", "cryptography", "verifier"}
+    kinds = {type(node) for node in ast.walk(ast.parse(path.read_text("utf-8")))}
+    assert not kinds & {ast.AsyncFunctionDef, ast.Await, ast.Global}
+
+
+def calls(name: str) -> list[str]:
+    return [
+        part(path) + "/" + path.name
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
+    ]
+
+
+def test_one_line_builds_an_allow() -> None:
+    assert calls("Allowed") == ["engine/engine.py"]
+
+
+def test_a_principal_is_made_of_checked_claims_alone() -> None:
+    assert calls("Principal") == ["core/claims.py"]
+
+
+def test_only_the_engine_and_the_explanation_catch_a_refusal() -> None:
+    catching = {
+        str(path.relative_to(ROOT))
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ExceptHandler) and node.type is not None and "Rejected" in ast.unparse(node.type)
+    }
+    assert catching == {"engine.py", "core/explanation.py", "cli/explain.py"}
+
+
+def test_only_the_configuration_reads_the_environment() -> None:
+    reading = {
+        part(path)
+        for path in MODULES
+        if {"environ", "getenv"} & set(path.read_text("utf-8").replace("(", ".").replace("[", ".").split("."))
+    }
+    assert reading == {"config"}

@@ -1,0 +1,314 @@
+"""The engine with real keys, a real cache and sources that the test holds in its hand."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.support import AUD, NOW, claims, issuer, private_key, public_jwk, sign
+from verifier.core import keys
+from verifier.core.issuer import Issuer, Issuers
+from verifier.core.keys import KeySet
+from verifier.core.policy import Requirement
+from verifier.core.reasons import Reason
+from verifier.core.verdict import Allowed, Denied, Verdict
+from verifier.engine import Engine, Limits, Question, SourceUnavailable
+from verifier.store.memory import MemoryCache
+
+
+def key_set(*algorithms: str, which: int = 0) -> KeySet:
+    return keys.load_jwks({"keys": [public_jwk(private_key(a, which=which)) for a in algorithms or ("EdDSA",)]})
+
+
+@dataclass
+class Source:
+    """A key source whose state is plain to see. ``upcoming`` are the outcomes of the next refreshes."""
+
+    keys: KeySet | None = field(default_factory=key_set)
+    upcoming: list[KeySet | Exception] = field(default_factory=list)
+    outage: SourceUnavailable | None = None
+    refreshes: int = 0
+
+    def current(self) -> KeySet | None:
+        return self.keys
+
+    def may_refresh(self) -> bool:
+        return bool(self.upcoming)
+
+    async def refresh(self) -> None:
+        self.refreshes += 1
+        await asyncio.sleep(0)
+        outcome = self.upcoming.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        self.keys = outcome
+
+    def shortfall(self) -> SourceUnavailable | None:
+        return self.outage
+
+
+@dataclass
+class Seen:
+    hits: list[bool] = field(default_factory=list)
+    defects: list[Exception] = field(default_factory=list)
+
+    def cache_lookup(self, *, hit: bool) -> None:
+        self.hits.append(hit)
+
+    def defect(self, error: Exception) -> None:
+        self.defects.append(error)
+
+
+@dataclass
+class Bench:
+    """An engine and everything around it. ``now`` is the time, in seconds since 1970."""
+
+    issuers: tuple[Issuer, ...] = field(default_factory=lambda: (issuer(),))
+    source: Source = field(default_factory=Source)
+    seen: Seen = field(default_factory=Seen)
+    cache: MemoryCache = field(default_factory=lambda: MemoryCache(100, 300.0, lambda: 0.0))
+    now: float = NOW
+    waiting: int = 10
+
+    @property
+    def engine(self) -> Engine:
+        return Engine(
+            issuers=Issuers(self.issuers),
+            sources={i.name: self.source for i in self.issuers},
+            cache=self.cache,
+            observer=self.seen,
+            limits=Limits(4096, self.waiting),
+            clock=lambda: self.now,
+        )
+
+    def ask(self, text: str, **demands: Any) -> Verdict | None:
+        return self.engine.decide_now(Question(token=text, requirement=Requirement(**demands)))
+
+
+def token(**changes: Any) -> str:
+    return sign(claims(**changes), algorithm="EdDSA")
+
+
+def reason(verdict: Verdict | None) -> Reason | None:
+    return verdict.reason if isinstance(verdict, Denied) else None
+
+
+def test_a_good_token_is_allowed_without_waiting() -> None:
+    verdict = Bench().ask(token())
+    assert isinstance(verdict, Allowed)
+    assert verdict.principal.subject == "alice"
+
+
+def test_a_token_is_read_from_the_header() -> None:
+    assert isinstance(Bench().engine.decide_now(Question((f"Bearer {token()}",))), Allowed)
+
+
+def test_a_token_in_the_body_and_a_header_are_two_credentials() -> None:
+    verdict = Bench().engine.decide_now(Question((f"Bearer {token()}",), token()))
+    assert reason(verdict) is Reason.MULTIPLE_CREDENTIALS
+
+
+def test_no_credentials_are_a_missing_token() -> None:
+    assert reason(Bench().engine.decide_now(Question())) is Reason.MISSING_TOKEN
+
+
+def test_a_token_beyond_the_limit_is_not_looked_at() -> None:
+    assert reason(Bench().ask("a" * 5000)) is Reason.TOKEN_TOO_LARGE
+
+
+def test_a_denial_names_the_issuer_once_it_is_known() -> None:
+    verdict = Bench().ask(token(exp=NOW - 100))
+    assert isinstance(verdict, Denied)
+    assert (verdict.reason, verdict.issuer) == (Reason.EXPIRED, "main")
+
+
+def test_nothing_of_a_claim_is_spoken_of_before_the_signature_holds() -> None:
+    forged = sign(claims(exp=1, aud="other"), private_key("EdDSA", which=1), "EdDSA")
+    assert reason(Bench().ask(forged)) is Reason.BAD_SIGNATURE
+
+
+def test_the_second_look_at_a_token_is_a_hit() -> None:
+    bench = Bench()
+    text = token()
+    assert bench.ask(text) == bench.ask(text)
+    assert bench.seen.hits == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda bench: setattr(bench, "now", NOW + 400), Reason.EXPIRED),
+        (lambda bench: setattr(bench.source, "keys", key_set("EdDSA", which=1)), Reason.BAD_SIGNATURE),
+        (lambda bench: setattr(bench.source, "keys", keys.load_jwks({"keys": []})), Reason.UNKNOWN_KEY),
+        (lambda bench: setattr(bench.source, "keys", None), Reason.KEYS_UNAVAILABLE),
+        (
+            lambda bench: setattr(bench, "issuers", (issuer(audiences=frozenset({"x"}), fingerprint="2"),)),
+            Reason.WRONG_AUDIENCE,
+        ),
+        (
+            lambda bench: setattr(bench, "issuers", (issuer(identifiers=frozenset({"x"}), name="x"),)),
+            Reason.UNTRUSTED_ISSUER,
+        ),
+    ],
+    ids=["time", "key replaced", "key removed", "keys too old", "configuration", "issuer removed"],
+)
+def test_a_cached_identity_does_not_outlive_what_it_rests_on(change: Callable[[Bench], None], expected: Reason) -> None:
+    bench = Bench()
+    text = token()
+    assert isinstance(bench.ask(text), Allowed)
+    change(bench)
+    assert reason(bench.ask(text)) is expected
+
+
+def test_demands_of_the_request_are_asked_on_every_hit() -> None:
+    bench = Bench()
+    text = token()
+    assert isinstance(bench.ask(text, scopes=("read",)), Allowed)
+    assert reason(bench.ask(text, scopes=("admin",))) is Reason.INSUFFICIENT_SCOPE
+    assert reason(bench.ask(text, audiences=("x",))) is Reason.WRONG_AUDIENCE
+    assert isinstance(bench.ask(text, audiences=(AUD,)), Allowed)
+
+
+def test_a_denial_for_lack_of_scope_names_the_scopes_demanded() -> None:
+    verdict = Bench().ask(token(), scopes=("admin",))
+    assert isinstance(verdict, Denied)
+    assert verdict.scopes == ("admin",)
+
+
+def test_a_bad_signature_costs_its_arithmetic_once() -> None:
+    bench = Bench()
+    forged = sign(claims(), private_key("EdDSA", which=1), "EdDSA")
+    assert reason(bench.ask(forged)) is reason(bench.ask(forged)) is Reason.BAD_SIGNATURE
+    assert bench.seen.hits == [False, True]
+
+
+def test_a_token_that_becomes_valid_is_allowed_although_it_was_cached_as_refused() -> None:
+    bench = Bench()
+    text = token(nbf=NOW + 100)
+    assert reason(bench.ask(text)) is Reason.NOT_YET_VALID
+    bench.now = NOW + 100
+    assert isinstance(bench.ask(text), Allowed)
+
+
+def test_bad_tokens_push_out_no_good_ones() -> None:
+    bench = Bench()
+    good = token()
+    bench.ask(good)
+    for number in range(200):
+        bench.ask(sign(claims(jti=str(number)), private_key("EdDSA", which=1), "EdDSA"))
+        bench.ask(token(jti=str(number), exp=NOW - 100))
+    bench.ask(good)
+    assert bench.seen.hits[-1]
+
+
+def test_an_unknown_key_asks_for_io_only_while_a_refresh_is_permitted() -> None:
+    bench = Bench()
+    unknown = sign(claims(), algorithm="EdDSA", kid="other")
+    assert reason(bench.ask(unknown)) is Reason.UNKNOWN_KEY
+    bench.source.upcoming = [key_set()]
+    assert bench.ask(unknown) is None
+
+
+async def test_a_new_key_is_found_by_one_refresh() -> None:
+    bench = Bench(source=Source(key_set("RS256"), upcoming=[key_set("EdDSA")]))
+    verdict = await bench.engine.decide(Question(token=token()))
+    assert isinstance(verdict, Allowed)
+    assert bench.source.refreshes == 1
+
+
+async def test_a_key_that_a_refresh_does_not_bring_is_unknown() -> None:
+    bench = Bench(source=Source(upcoming=[key_set(), key_set()]))
+    unknown = sign(claims(), algorithm="EdDSA", kid="other")
+    assert reason(await bench.engine.decide(Question(token=unknown))) is Reason.UNKNOWN_KEY
+    assert bench.source.refreshes == 1
+
+
+async def test_an_unknown_key_during_an_outage_of_overdue_keys_is_undecided() -> None:
+    outage = SourceUnavailable("down", 7.0)
+    bench = Bench(source=Source(outage=outage, upcoming=[outage]))
+    verdict = await bench.engine.decide(Question(token=sign(claims(), algorithm="EdDSA", kid="other")))
+    assert isinstance(verdict, Denied)
+    assert (verdict.reason, verdict.retry_after) == (Reason.KEYS_UNAVAILABLE, 7)
+
+
+def test_known_keys_go_on_serving_during_an_outage() -> None:
+    assert isinstance(Bench(source=Source(outage=SourceUnavailable("down"))).ask(token()), Allowed)
+
+
+async def test_no_keys_at_all_are_undecided_and_never_a_denial() -> None:
+    bench = Bench(source=Source(None))
+    verdict = await bench.engine.decide(Question(token=token()))
+    assert isinstance(verdict, Denied)
+    assert verdict.undecided
+
+
+async def test_the_first_request_waits_for_the_first_fetch() -> None:
+    bench = Bench(source=Source(None, upcoming=[key_set()]))
+    assert isinstance(await bench.engine.decide(Question(token=token())), Allowed)
+
+
+async def test_an_unexpected_error_of_a_source_is_undecided_and_reported() -> None:
+    bench = Bench(source=Source(None, upcoming=[RuntimeError("bug")]))
+    assert reason(await bench.engine.decide(Question(token=token()))) is Reason.KEYS_UNAVAILABLE
+    assert [type(error) for error in bench.seen.defects] == [RuntimeError]
+
+
+async def test_more_waiting_decisions_than_permitted_are_overloaded() -> None:
+    bench = Bench(source=Source(None, upcoming=[key_set()] * 5), waiting=2)
+    engine = bench.engine
+    verdicts = await asyncio.gather(*(engine.decide(Question(token=token(jti=str(n)))) for n in range(5)))
+    assert [reason(verdict) for verdict in verdicts].count(Reason.OVERLOADED) == 3
+
+
+async def test_a_decision_that_needs_no_io_is_never_overloaded() -> None:
+    assert isinstance(await Bench(waiting=0).engine.decide(Question(token=token())), Allowed)
+
+
+async def test_a_waiter_that_gives_up_leaves_its_place() -> None:
+    bench = Bench(source=Source(None, upcoming=[key_set()] * 3), waiting=1)
+    engine = bench.engine
+    task = asyncio.create_task(engine.decide(Question(token=token())))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert isinstance(await engine.decide(Question(token=token())), Allowed)
+
+
+class BrokenCache(MemoryCache):
+    def get(self, digest: bytes) -> Any:
+        raise ZeroDivisionError
+
+
+async def test_a_defect_denies_and_is_reported() -> None:
+    bench = Bench(cache=BrokenCache(10, 1.0, lambda: 0.0))
+    assert reason(bench.ask(token())) is Reason.MALFORMED_TOKEN
+    assert reason(await bench.engine.decide(Question(token=token()))) is Reason.MALFORMED_TOKEN
+    assert {type(error) for error in bench.seen.defects} == {ZeroDivisionError}
+
+
+def test_the_same_kid_in_two_issuers_never_crosses() -> None:
+    other = issuer(name="other", identifiers=frozenset({"https://other.example"}))
+    sources = {"main": Source(key_set("EdDSA")), "other": Source(key_set("EdDSA", which=1))}
+    engine = Engine(
+        issuers=Issuers([issuer(), other]),
+        sources=sources,
+        cache=MemoryCache(10, 60.0, lambda: 0.0),
+        observer=Seen(),
+        limits=Limits(),
+        clock=lambda: NOW,
+    )
+    crossed = sign(claims(iss="https://other.example"), private_key("EdDSA"), "EdDSA")
+    own = sign(claims(iss="https://other.example"), private_key("EdDSA", which=1), "EdDSA")
+    assert reason(engine.decide_now(Question(token=crossed))) is Reason.BAD_SIGNATURE
+    assert isinstance(engine.decide_now(Question(token=own)), Allowed)
+
+
+def test_questions_do_not_show_their_token() -> None:
+    assert repr(Question(token="secret")) == "Question(…)"
+
+
+def test_a_source_says_why_it_is_unavailable() -> None:
+    assert str(SourceUnavailable("down")) == "down"
