@@ -152,7 +152,13 @@ class _Connection(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        if self._current_request is None:
+            super().data_received(data)
+        else:  # when the server stops, aiohttp would drop the rest of the very body that it waits for
+            closing = self._close, self._force_close
+            self._close = self._force_close = False
+            super().data_received(data)
+            self._close, self._force_close = closing
         if self._messages or self._current_request is not None:
             self._arrived()
         elif data and self._arrival is None:
