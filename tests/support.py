@@ -41,7 +41,7 @@ def _made_once(algorithm: str, kid: str | None, _which: int) -> PrivateKey:
     if key_type.kty == "RSA":
         return RSAKey.generate_key(2048, parameters=parameters)
     if key_type.kty == "EC":
-        return ECKey.generate_key(str(key_type.curve), parameters=parameters)  # type: ignore[arg-type]
+        return ECKey.generate_key(str(key_type.curve), parameters=parameters)
     if key_type.kty == "OKP":
         return OKPKey.generate_key("Ed25519", parameters=parameters)
     return OctKey.generate_key(512, parameters=parameters)

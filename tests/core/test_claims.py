@@ -80,7 +80,7 @@ def test_a_token_without_exp_is_refused() -> None:
 @pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
 @pytest.mark.parametrize("value", ["1700000000", True, [], {}, -1, 10**12, 10**400, 1e308, "", False])
 def test_a_date_that_no_clock_shows_is_malformed(name: str, value: object) -> None:
-    assert refused(**{name: value}) is Reason.MALFORMED_CLAIM
+    assert refused(None, "JWT", **{name: value}) is Reason.MALFORMED_CLAIM
 
 
 @pytest.mark.parametrize("name", ["exp", "nbf", "iat", "sub", "jti", "aud", "client_id", "azp"])
@@ -98,7 +98,7 @@ def test_dates_may_have_fractions() -> None:
 @pytest.mark.parametrize("name", ["sub", "jti"])
 @pytest.mark.parametrize("value", [1, True, [], {}])
 def test_a_subject_or_token_id_that_is_no_string_is_malformed(name: str, value: object) -> None:
-    assert refused(**{name: value}) is Reason.MALFORMED_CLAIM
+    assert refused(None, "JWT", **{name: value}) is Reason.MALFORMED_CLAIM
 
 
 @pytest.mark.parametrize("aud", [AUD, [AUD], ["https://other.example", AUD]])

@@ -166,7 +166,7 @@ def test_a_weak_key_in_pem_is_refused() -> None:
     from joserfc.jwk import RSAKey  # noqa: PLC0415 - only here
 
     with pytest.warns(UserWarning, match="2048"):
-        pem = RSAKey.import_key(rsa.generate_private_key(65537, 1024).public_key()).as_pem()
+        pem = RSAKey.import_key(rsa.generate_private_key(65537, 1024).public_key()).as_pem()  # noqa: S505 - weak on purpose
     with pytest.raises(ValueError, match="weak"), pytest.warns(UserWarning, match="2048"):
         keys.load_pem([pem])
 

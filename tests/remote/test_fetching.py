@@ -192,9 +192,12 @@ async def test_an_issuer_behind_a_private_authority_is_fetched_with_its_ca_file_
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
     url = f"https://localhost:{runner.addresses[0][1]}/jwks"
     try:
-        reply = await client.get(url, Access(ca_file=ca_path))
-        assert reply.certificate_expires is not None
-        assert 0 < reply.certificate_expires - time.time() < 2 * 86_400
+        assert (await client.get(url, Access(ca_file=ca_path))).body
+        expires = await http.certificate_expires(url, Access(ca_file=ca_path))
+        assert expires is not None
+        assert 0 < expires - time.time() < 2 * 86_400
+        with pytest.raises(SourceUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+            await http.certificate_expires(url, ANY)
         assert "CERTIFICATE_VERIFY_FAILED" in (await refused(client, url)).detail
         by_address = url.replace("localhost", "127.0.0.1")
         assert "certificate" in (await refused(client, by_address, Access(ca_file=ca_path))).detail.lower()
@@ -381,6 +384,10 @@ async def test_pem_files_and_a_secret_are_keys_too(tmp_path: Path) -> None:
     secret.write_text("0123456789abcdef0123456789abcdef\n")
     fetched: list[Fetched] = [await pem_files((pem,)).fetch(None), await secret_file(secret).fetch(None)]
     assert [found.keys.keys[0].type.kty for found in fetched] == ["EC", "oct"]
+
+
+async def test_where_there_is_no_tls_no_certificate_ends() -> None:
+    assert await http.certificate_expires("http://127.0.0.1:1/jwks", ANY) is None
 
 
 def test_a_time_limit_is_described_in_words() -> None:

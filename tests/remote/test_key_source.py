@@ -178,7 +178,7 @@ async def test_whatever_a_fetch_raises_the_last_keys_stay(error: Exception) -> N
     await b.source.refresh()
     await failed(b.source)
     assert b.source.current() == key_set(0)
-    assert b.source.status().last_error == (error.detail if error is DOWN else "odd")  # type: ignore[attr-defined]
+    assert b.source.status().last_error == (error.detail if isinstance(error, SourceUnavailable) else "odd")
 
 
 async def test_keys_are_kept_through_an_outage_up_to_the_limit_and_not_longer() -> None:
@@ -233,7 +233,7 @@ async def running() -> AsyncIterator[Callable[[Bench], Bench]]:
 
 async def test_started_it_fetches_at_once(running: Callable[[Bench], Bench]) -> None:
     b = running(bench(Fetched(key_set(0))))
-    await eventually(lambda: b.source.current())
+    await eventually(b.source.current)
 
 
 async def test_stopping_ends_a_fetch_under_way() -> None:

@@ -26,7 +26,7 @@ from verifier.core import keys, strict_json
 from verifier.core.algorithms import KEY_TYPE
 from verifier.core.keys import KeySet
 from verifier.engine import SourceUnavailable
-from verifier.remote.http import Access, HttpClient, Reply, open_session
+from verifier.remote.http import Access, HttpClient, certificate_expires, open_session
 from verifier.remote.metadata import discover
 
 DAYS_LEFT = 14
@@ -96,15 +96,12 @@ async def _fetch(issuer: IssuerSettings, http: HttpClient, report: Report) -> Ke
     began = time.perf_counter()
     reply = await http.get(uri, access)
     report.latency = time.perf_counter() - began
-    _take_times(reply, report)
-    return keys.load_jwks(strict_json.parse(reply.body or b""))
-
-
-def _take_times(reply: Reply, report: Report) -> None:
     if reply.date is not None:
         report.clock_skew = reply.date - time.time()
-    if reply.certificate_expires is not None:
-        report.certificate_days = (reply.certificate_expires - time.time()) / 86_400
+    expires = await certificate_expires(uri, access)
+    if expires is not None:
+        report.certificate_days = (expires - time.time()) / 86_400
+    return keys.load_jwks(strict_json.parse(reply.body or b""))
 
 
 def _judge_keys(issuer: IssuerSettings, loaded: KeySet, report: Report) -> None:

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
+from verifier.config.rules import EMPTY_LIST
 from verifier.config.settings import PREFIX, Settings
 
 FILE_VARIABLE = "VERIFIER_CONFIG"
-_EMPTY = "an empty list is refused: list what is accepted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a text", key_node.start_mark)
+            if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} is there twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
@@ -108,7 +110,7 @@ def _problems(error: ValidationError) -> tuple[Problem, ...]:
     return tuple(
         problem
         for problem in found
-        if problem.message != _EMPTY or not any(other.path.startswith(f"{problem.path}[") for other in found)
+        if problem.message != EMPTY_LIST or not any(other.path.startswith(f"{problem.path}[") for other in found)
     )
 
 
@@ -129,5 +131,5 @@ def _message(entry: ErrorDetails) -> str:
     if entry["type"] == "missing":
         return "is mandatory"
     if entry["type"] == "too_short":
-        return _EMPTY
+        return EMPTY_LIST
     return entry["msg"].removeprefix("Value error, ")

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
+from pydantic import ValidationError, ValidatorFunctionWrapHandler
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from verifier.core.algorithms import KEY_TYPE, SYMMETRIC
@@ -19,6 +19,7 @@ from verifier.remote.http import may_fetch
 
 Finder = Callable[[Mapping[str, Any]], list[InitErrorDetails]]
 TENANT = "{tenantid}"
+EMPTY_LIST = "an empty list is refused: list what is accepted"
 _KEY_ORIGINS = ("jwks_uri", "jwks_file", "public_key_files", "secret_file")
 
 
@@ -36,6 +37,16 @@ def known_preset(value: Any) -> Any:
     if isinstance(value, str) and value not in presets():
         raise ValueError(f"unknown preset {value!r}; there are {', '.join(presets())}")
     return value
+
+
+def any_or_list(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Report on a list of audiences without also saying that it is not ``any``."""
+    try:
+        return handler(value)
+    except ValidationError:
+        if value in ([], ()):
+            raise ValueError(EMPTY_LIST) from None
+        raise ValueError("expected a list of audiences, or the word any") from None
 
 
 def with_preset(data: Any) -> Any:

@@ -15,6 +15,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -130,7 +131,7 @@ class IssuerSettings(_Section):
     tenants: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+$")], ...] = Field(
         (), description="Allow-list of tenants, put in the place of `{tenantid}`."
     )
-    audiences: Texts | Literal["any"] | None = Field(
+    audiences: Annotated[Literal["any"] | Texts | None, WrapValidator(rules.any_or_list)] = Field(
         None,
         description="One of these must be in `aud`. Mandatory; `any` says out loud that the audience does not matter.",
     )

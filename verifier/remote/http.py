@@ -23,14 +23,13 @@ MAX_RETRY_AFTER = 300.0
 class Reply:
     """A document, or None with 304.
 
-    ``max_age`` is in seconds; ``date`` (the server's clock) and ``certificate_expires`` in seconds since 1970.
+    ``max_age`` is in seconds, ``date`` (the server's clock) in seconds since 1970.
     """
 
     body: bytes | None
     etag: str | None
     max_age: float | None
     date: float | None
-    certificate_expires: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +69,25 @@ class HttpClient:
                 return await _read(response, url)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise SourceUnavailable(f"{url}: {describe(error)}") from error
+
+
+async def certificate_expires(url: str, access: Access, deadline: float = 5.0) -> float | None:
+    """When the certificate behind ``url`` ends, in seconds since 1970; None where there is no TLS.
+
+    Raises ``SourceUnavailable``. Makes a connection of its own, as aiohttp lets go of its one too early.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "https":
+        return None
+    context = ssl.create_default_context(cafile=None if access.ca_file is None else str(access.ca_file))
+    try:
+        async with asyncio.timeout(deadline):
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port or 443, ssl=context)
+        certificate = writer.get_extra_info("peercert")
+        writer.close()
+    except (OSError, TimeoutError) as error:
+        raise SourceUnavailable(f"{url}: {describe(error)}") from error
+    return ssl.cert_time_to_seconds(certificate["notAfter"])
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -130,7 +148,6 @@ async def _read(response: aiohttp.ClientResponse, url: str) -> Reply:
         raise SourceUnavailable(f"{url}: answered {response.status}", _retry_after(response.headers))
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise SourceUnavailable(f"{url}: answered with a compressed body that was not asked for")
-    certificate_expires = _certificate_expires(response)
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
@@ -141,14 +158,7 @@ async def _read(response: aiohttp.ClientResponse, url: str) -> Reply:
         etag=response.headers.get("ETag"),
         max_age=_max_age(response.headers),
         date=_date(response.headers.get("Date", "")),
-        certificate_expires=certificate_expires,
     )
-
-
-def _certificate_expires(response: aiohttp.ClientResponse) -> float | None:
-    transport = response.connection.transport if response.connection else None
-    certificate = transport.get_extra_info("peercert") if transport else None
-    return ssl.cert_time_to_seconds(certificate["notAfter"]) if certificate else None
 
 
 def _date(value: str) -> float | None:
