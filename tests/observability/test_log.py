@@ -1,0 +1,75 @@
+import io
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from tests.support import claims, sign
+from verifier.observability.log import FIELDS, open_log, place, safe
+
+
+def written(**fields: Any) -> dict[str, Any]:
+    stream = io.StringIO()
+    open_log("json", "info", stream).info("event", **fields)
+    return json.loads(stream.getvalue())  # type: ignore[no-any-return]
+
+
+def test_a_field_that_is_not_listed_is_not_written() -> None:
+    assert "token" not in written(token="x", reason="expired")
+    assert "token" not in FIELDS
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "EdDSA"])
+def test_a_token_in_a_text_is_removed(algorithm: str) -> None:
+    token = sign(claims(), algorithm=algorithm)
+    line = written(detail=f"cannot use {token} here")
+    assert not any(part in json.dumps(line) for part in token.split("."))
+
+
+def test_what_an_operator_needs_to_read_is_left_alone() -> None:
+    text = "https://login.microsoftonline.com/common/v2.0/.well-known/openid-configuration: answered 503"
+    assert safe(text) == text
+
+
+def test_a_text_is_one_line_and_not_long() -> None:
+    assert "\n" not in safe("a\nb\x1b[31m")
+    assert len(safe("a b " * 1000)) == 300
+
+
+def test_what_a_library_logs_keeps_its_place_and_loses_its_text() -> None:
+    stream = io.StringIO()
+    open_log("json", "info", stream)
+    try:
+        raise ValueError("Bearer s3cret")
+    except ValueError:
+        logging.getLogger("aiohttp.server").exception("bad line %r", "Bearer s3cret")
+    logging.getLogger("aiohttp.server").warning("Bearer s3cret")
+    first, second = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert (first["library"], first["error"]) == ("aiohttp.server", "ValueError")
+    assert second["where"].startswith("test_log:")
+    assert "s3cret" not in stream.getvalue()
+
+
+def test_lines_below_the_level_are_not_written() -> None:
+    stream = io.StringIO()
+    log = open_log("json", "error", stream)
+    log.warning("x")
+    logging.getLogger("any").warning("x")
+    assert stream.getvalue() == ""
+
+
+def test_a_terminal_gets_text_and_anything_else_json() -> None:
+    stream = io.StringIO()
+    open_log("auto", "info", stream).info("event", reason="expired")
+    assert json.loads(stream.getvalue())["reason"] == "expired"
+    console = io.StringIO()
+    open_log("console", "info", console).info("event", reason="expired")
+    assert "reason=expired" in console.getvalue()
+
+
+def test_a_place_is_files_and_lines() -> None:
+    with pytest.raises(ZeroDivisionError) as raised:
+        _ = 1 / 0
+    assert place(raised.tb).startswith("test_log.py:")
+    assert place(None) == ""
