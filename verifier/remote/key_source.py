@@ -93,7 +93,7 @@ class RefreshingKeys:
         observer: KeyObserver,
         on_change: Callable[[str, KeySet], None],
         clock: Callable[[], float] = monotonic,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.SystemRandom().random,
     ) -> None:
         self._issuer = issuer
         self._origin = origin
