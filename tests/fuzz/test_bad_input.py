@@ -34,12 +34,15 @@ ALGORITHMS = ("RS256", "ES256", "EdDSA")
 FAR = 4_000_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Input:
     """One request, and the texts that must come back nowhere."""
 
     raw: bytes
     secrets: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Input({self.raw[:100]!r})"  # batches are long; a failure shows the whole of the one that failed
 
 
 def secrets_of(token: str) -> tuple[str, ...]:

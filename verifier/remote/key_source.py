@@ -28,6 +28,8 @@ FIRST_RETRY = 1.0
 MAX_RETRY = 60.0
 SHORTEST_REFRESH = 60.0
 
+_RANDOM = random.SystemRandom()  # replicas that were seeded alike would all fetch at once
+
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
@@ -93,7 +95,7 @@ class RefreshingKeys:
         observer: KeyObserver,
         on_change: Callable[[str, KeySet], None],
         clock: Callable[[], float] = monotonic,
-        jitter: Callable[[], float] = random.SystemRandom().random,
+        jitter: Callable[[], float] = _RANDOM.random,
     ) -> None:
         self._issuer = issuer
         self._origin = origin
