@@ -120,12 +120,16 @@ class LogSettings(_Section):
 class IssuerSettings(_Section):
     """One issuer, its keys, and what its tokens must be."""
 
+    # To an editor, `issuer` is not mandatory: some presets bring it along.
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema["required"].remove("issuer"))
+
     name: Name = Field(description="Its label in metrics, logs and answers.")
     preset: Annotated[str, BeforeValidator(rules.known_preset)] | None = Field(
         None, description="Vendor defaults for the settings below."
     )
     issuer: Text = Field(
-        description="Compared with `iss` exactly, trailing slash included. May hold `{tenantid}`, for `tenants`."
+        description="Compared with `iss` exactly, trailing slash included. Mandatory, but for presets that bring it. "
+        "May hold `{tenantid}`, for `tenants`."
     )
     issuer_aliases: tuple[Text, ...] = Field((), description="Further exact `iss` values that the same keys speak for.")
     tenants: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+$")], ...] = Field(

@@ -1,0 +1,111 @@
+"""The parts of ``docs/`` that are written from the source: ``make docs``. A test fails when they are behind it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from verifier.config import Settings
+from verifier.presets import presets
+from verifier.surfaces import openapi, surfaces
+
+DOCS = Path(__file__).parents[1] / "docs"
+UNITS = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+
+
+def documents() -> Mapping[str, str]:
+    """File name → what must stand in it."""
+    return {
+        "configuration.md": _configuration(),
+        "presets.md": _presets(),
+        "config.schema.json": json.dumps(Settings.model_json_schema(), indent=2) + "\n",
+        "openapi.json": json.dumps(openapi.document(surfaces()), indent=2) + "\n",
+    }
+
+
+def _configuration() -> str:
+    schema = Settings.model_json_schema()
+    text = [(DOCS / "configuration.head.md").read_text("utf-8").rstrip(), ""]
+    sections = {"": schema, **{name: _resolve(schema, part) for name, part in schema["properties"].items()}}
+    sections["issuers"] = _resolve(schema, sections["issuers"]["items"])
+    for name, section in sections.items():
+        if "properties" not in section:
+            continue
+        text += [f"## {_title(name)}", "", section.get("description", "") if name else "", ""]
+        text += ["| Key | Type | Default | Means |", "|---|---|---|---|", *_rows(schema, section), ""]
+    return "\n".join(line for line, after in zip(text, [*text[1:], "x"], strict=True) if line or after) + "\n"
+
+
+def _title(name: str) -> str:
+    return {"": "Top level", "issuers": "`issuers[]`"}.get(name, f"`{name}`")
+
+
+def _resolve(schema: Mapping[str, Any], part: Mapping[str, Any]) -> Mapping[str, Any]:
+    reference = part.get("$ref")
+    found: Mapping[str, Any] = schema["$defs"][reference.rpartition("/")[2]] if reference else part
+    return found
+
+
+def _rows(schema: Mapping[str, Any], section: Mapping[str, Any]) -> Iterator[str]:
+    for name, part in section["properties"].items():
+        if "$ref" in part or name == "issuers":
+            continue
+        default = _default(name, part, section)
+        yield f"| `{name}` | {_type(schema, part)} | {default} | {part.get('description', '')} |"
+
+
+def _type(schema: Mapping[str, Any], part: Mapping[str, Any]) -> str:
+    if "anyOf" in part:
+        kinds = [_type(schema, option) for option in part["anyOf"] if option.get("type") != "null"]
+        return " or ".join(dict.fromkeys(kinds))
+    if "const" in part or "enum" in part:
+        return " or ".join(f"`{value}`" for value in part.get("enum", [part.get("const")])[:4])
+    if part.get("type") == "array":
+        return "list"
+    if "ms|s|m|h|d" in part.get("pattern", ""):
+        return "duration"
+    return str({"object": "map", "integer": "number", "boolean": "bool"}.get(part["type"], part["type"]))
+
+
+def _default(name: str, part: Mapping[str, Any], section: Mapping[str, Any]) -> str:
+    if name in section.get("required", ()):
+        return "mandatory"
+    value = part.get("default")
+    if value is None:
+        return "–"
+    if "ms|s|m|h|d" in part.get("pattern", ""):
+        return f"`{_duration(value)}`"
+    if isinstance(value, list):
+        return f"`[{', '.join(value)}]`" if value else "–"
+    return f"`{json.dumps(value).strip(chr(34))}`" if value != {} else "–"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds * 1000:g}ms"
+    size, unit = next((size, unit) for size, unit in UNITS if seconds % size == 0)
+    return f"{seconds / size:g}{unit}"
+
+
+def _presets() -> str:
+    lines = [
+        "# Presets",
+        "",
+        "`preset: NAME` fills an issuer's settings with what the vendor's tokens look like. A setting that you write",
+        "replaces the preset's; `required_claims` are added to the preset's own.",
+        "",
+    ]
+    for name, preset in presets().items():
+        lines += [f"## `{name}`: {preset.title}", "", preset.note, "", "```yaml"]
+        lines += [f"{key}: {json.dumps(value)}" for key, value in preset.defaults.items()]
+        lines += ["```", ""]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    for name, text in documents().items():
+        (DOCS / name).write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
