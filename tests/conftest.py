@@ -1,8 +1,11 @@
 """Fixtures of the whole suite."""
 
 import os
+from collections.abc import AsyncIterator
 
 import pytest
+
+from tests.support import AUD, Client, FakeIssuer, fake_issuer, serve, settings
 
 
 @pytest.fixture(autouse=True)
@@ -11,3 +14,17 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("VERIFIER_") or name in {"TOKEN_ISSUER", "AUDIENCE", "JWKS_URI"}:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+async def issuer() -> AsyncIterator[FakeIssuer]:
+    """An issuer with one EdDSA key."""
+    async with fake_issuer("EdDSA") as made:
+        yield made
+
+
+@pytest.fixture
+async def client(issuer: FakeIssuer) -> AsyncIterator[Client]:
+    """A service that trusts ``issuer``."""
+    async with serve(settings({"name": "main", "issuer": issuer.url, "audiences": [AUD]})) as made:
+        yield made

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import web
+from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from verifier import __version__
 from verifier.config import IssuerSettings, Settings
@@ -63,6 +64,8 @@ async def serving(settings: Settings, log: Logger) -> AsyncIterator[Service]:
     Starts inside out: keys, ops port, data port; and stops in the opposite order, so that requests in progress
     keep what they need until they are answered.
     """
+    if HttpRequestParser is HttpRequestParserPy:
+        log.warning("pure_python_parser", detail="aiohttp has no compiled parser here; it is slow and less strict")
     metrics = Metrics()
     observer = Observer(metrics, log, log_denials=settings.log.denials)
     cache = MemoryCache(settings.cache.max_entries, settings.cache.max_ttl, time.monotonic)

@@ -121,40 +121,42 @@ class Engine:
 
     def decide_now(self, question: Question) -> Verdict | None:
         """The verdict, or None where it takes I/O. Never raises."""
-        outcome = self._guarded(question, may_wait=True)
-        return None if isinstance(outcome, _Wait) else outcome
+        try:
+            return self._guarded(question, may_wait=True)
+        except _Wait:
+            return None
 
     async def decide(self, question: Question) -> Verdict:
         """The verdict, waiting for keys where that helps. Raises nothing but ``CancelledError``."""
-        outcome = self._guarded(question, may_wait=True)
-        if not isinstance(outcome, _Wait):
-            return outcome
+        try:
+            return self._guarded(question, may_wait=True)
+        except _Wait as wait:
+            issuer = wait.issuer
         if self._waiting >= self._limits.waiting:
-            return Denied(Reason.OVERLOADED, "too many decisions are waiting", outcome.issuer.name, retry_after=1)
+            return Denied(Reason.OVERLOADED, "too many decisions are waiting", issuer.name, retry_after=1)
         self._waiting += 1
         try:
-            await self._sources[outcome.issuer.name].refresh()
+            await self._sources[issuer.name].refresh()
         except SourceUnavailable:
             pass  # the source keeps it as its shortfall, which the second attempt reports where it matters
         except Exception as error:  # noqa: BLE001 - rule: every exception ends in a denial or a 503
             self._observer.defect(error)
         finally:
             self._waiting -= 1
-        second = self._guarded(question, may_wait=False)
-        if isinstance(second, _Wait):
-            return _unavailable(None, outcome.issuer)
-        return second
+        return self._guarded(question, may_wait=False)
 
-    def _guarded(self, question: Question, *, may_wait: bool) -> "Verdict | _Wait":
+    def _guarded(self, question: Question, *, may_wait: bool) -> Verdict:
         try:
             return self._attempt(question, may_wait=may_wait)
         except Rejected as refusal:
             return Denied(refusal.reason, refusal.detail)
+        except _Wait:
+            raise
         except Exception as error:  # noqa: BLE001 - rule: a defect denies; a 5xx could be taken for an allow
             self._observer.defect(error)
             return Denied(Reason.MALFORMED_TOKEN, "the token could not be evaluated")
 
-    def _attempt(self, question: Question, *, may_wait: bool) -> "Verdict | _Wait":
+    def _attempt(self, question: Question, *, may_wait: bool) -> Verdict:
         text = _credential(question)
         token.check_size(text, self._limits.token_bytes)
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
@@ -171,8 +173,6 @@ class Engine:
             return Denied(refusal.reason, refusal.detail, issuer.name)
         except SourceUnavailable as outage:
             return _unavailable(outage, issuer)
-        if isinstance(identity, _Wait):
-            return identity
         self._cache.put(digest, identity, good=self._stands(identity.outcome, issuer))
         return self._conclude(identity.outcome, issuer, question.requirement)
 
@@ -189,7 +189,7 @@ class Engine:
             return None
         return issuer, identity.outcome
 
-    def _verify(self, parsed: token.Token, issuer: Issuer, *, may_wait: bool) -> "Identity | _Wait":
+    def _verify(self, parsed: token.Token, issuer: Issuer, *, may_wait: bool) -> Identity:
         """The steps that a cache hit saves. Refusals before the key is known are cheap and not cached."""
         signature.check_algorithm(parsed, issuer)
         source = self._sources[issuer.name]
@@ -200,7 +200,7 @@ class Engine:
             key = keys.choose(parsed.algorithm, parsed.key_id, parsed.unverified_claims["iss"])
         except (Rejected, SourceUnavailable):
             if may_wait and source.may_refresh():
-                return _Wait(issuer)
+                raise _Wait(issuer) from None
             outdated = source.shortfall()
             if outdated is not None:
                 raise outdated from None
@@ -235,11 +235,10 @@ class Engine:
         return Allowed(outcome)
 
 
-@dataclass(frozen=True, slots=True)
-class _Wait:
-    """Fresh keys of ``issuer`` may change the answer."""
-
-    issuer: Issuer
+class _Wait(Exception):  # noqa: N818 - not an error: fresh keys of ``issuer`` may change the answer
+    def __init__(self, issuer: Issuer) -> None:
+        super().__init__(issuer.name)
+        self.issuer = issuer
 
 
 def _credential(question: Question) -> str:

@@ -1,23 +1,7 @@
-from collections.abc import AsyncIterator
 
-import pytest
 
-from tests.support import Client, FakeIssuer, fake_issuer, serve, settings
+from tests.support import Client, FakeIssuer
 from verifier.observability.metrics import Metrics
-
-AUD = "https://api.example"
-
-
-@pytest.fixture
-async def issuer() -> AsyncIterator[FakeIssuer]:
-    async with fake_issuer("EdDSA") as made:
-        yield made
-
-
-@pytest.fixture
-async def client(issuer: FakeIssuer) -> AsyncIterator[Client]:
-    async with serve(settings({"name": "main", "issuer": issuer.url, "audiences": [AUD]})) as made:
-        yield made
 
 
 async def test_cache_lookups_and_entries_are_counted(client: Client, issuer: FakeIssuer) -> None:

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.support import FakeIssuer, fake_issuer, private_key, public_jwk
+from tests.support import FakeIssuer, private_key, public_jwk
 from tests.tls import authority, certificate
 from verifier.engine import SourceUnavailable
 from verifier.remote import http
@@ -23,12 +23,6 @@ from verifier.remote.origins import Discovered, Fetched, JwksUri, jwks_file, pem
 
 ANY = Access()
 KEYS = {"keys": [public_jwk(private_key("EdDSA"))]}
-
-
-@pytest.fixture
-async def issuer() -> AsyncIterator[FakeIssuer]:
-    async with fake_issuer("EdDSA") as made:
-        yield made
 
 
 @pytest.fixture

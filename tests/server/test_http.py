@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
-from tests.support import Client, claims, private_key, public_jwk, serve, settings, sign
-
-AUD = "https://api.example"
+from tests.support import AUD, Client, claims, private_key, public_jwk, serve, settings, sign
 
 
 @pytest.fixture
@@ -256,3 +255,23 @@ async def test_requests_in_progress_are_answered_when_the_service_stops(issuer: 
         asyncio.get_running_loop().call_later(0.2, writer.write, body[10:])
     assert (await reader.read(12)) == b"HTTP/1.1 200"
     writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"2\r\n{}\r\nzz\r\n", b"2\r\n{}\r\n-1\r\n", b"ffffffffffffffffff\r\n{}"])
+async def test_a_body_whose_framing_breaks_is_400(sent: bytes, client: Client) -> None:
+    head = b"POST /verify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with connection(client) as (reader, writer):
+        writer.write(head)
+        await asyncio.sleep(0.05)
+        writer.write(sent)
+        assert (await reader.readline()).split()[1] == b"400"
+
+
+async def test_a_target_that_is_no_url_is_404(client: Client) -> None:
+    received = await exchange(client, b"GET http://[bad HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert received.split()[1] in (b"400", b"404")
+
+
+def test_the_compiled_parser_of_aiohttp_is_in_use() -> None:
+    """The one in pure Python was the weak one in most of the advisories on request smuggling."""
+    assert HttpRequestParser is not HttpRequestParserPy

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support import (
+    AUD,
     Client,
     FakeIssuer,
     Reply,
@@ -21,7 +22,6 @@ from tests.support import (
 from verifier.core.challenge import STATUS
 from verifier.core.reasons import FAMILY, Family, Reason
 
-AUD = "https://api.example"
 ERROR = {
     Family.INVALID_REQUEST: "invalid_request",
     Family.INVALID_TOKEN: "invalid_token",

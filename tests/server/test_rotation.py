@@ -11,16 +11,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.support import Client, FakeIssuer, claims, eventually, fake_issuer, private_key, serve, settings, sign
+from tests.support import AUD, Client, FakeIssuer, claims, eventually, fake_issuer, private_key, serve, settings, sign
 
-AUD = "https://api.example"
 COOLDOWN = 1.0
-
-
-@pytest.fixture
-async def issuer() -> AsyncIterator[FakeIssuer]:
-    async with fake_issuer("EdDSA") as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,29 +1,15 @@
 """The surfaces over HTTP, beyond their reasons."""
 
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from openapi_spec_validator import validate
 
-from tests.support import Client, FakeIssuer, claims, fake_issuer, private_key, serve, settings, sign
+from tests.support import AUD, Client, FakeIssuer, claims, private_key, serve, settings, sign
 
-AUD = "https://api.example"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture
-async def issuer() -> AsyncIterator[FakeIssuer]:
-    async with fake_issuer("EdDSA") as made:
-        yield made
-
-
-@pytest.fixture
-async def client(issuer: FakeIssuer) -> AsyncIterator[Client]:
-    async with serve(settings({"name": "main", "issuer": issuer.url, "audiences": [AUD]})) as made:
-        yield made
 
 
 async def test_an_allow_shows_the_principal(client: Client, issuer: FakeIssuer) -> None:

@@ -41,74 +41,45 @@ class Metrics:
     """All metrics of one service, in a registry of its own."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody asks about
-        registry = self.registry = CollectorRegistry()
-        self.decisions = Counter(
-            "verifier_decisions",
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody asks about
+        self.registry = CollectorRegistry()
+        self.decisions = self._counter(
+            "decisions",
             "Decisions. outcome is allow, deny or undecided; issuer is empty when none matched.",
             ("surface", "issuer", "outcome", "reason"),
-            registry=registry,
         )
         self.decision_seconds = Histogram(
             "verifier_decision_seconds",
             "Time from a request read to its verdict, waiting for keys included.",
             ("surface",),
             buckets=BUCKETS,
-            registry=registry,
+            registry=self.registry,
         )
-        self.key_fetches = Counter(
-            "verifier_key_fetches",
-            "Fetches of key sets. result is ok or error.",
-            ("issuer", "result"),
-            registry=registry,
+        self.key_fetches = self._counter("key_fetches", "Fetches of keys. result is ok or error.", ("issuer", "result"))
+        self.key_set_age = self._gauge(
+            "key_set_age_seconds", "Time since keys were last fetched; NaN before the first time.", ("issuer",)
         )
-        self.key_set_age = Gauge(
-            "verifier_key_set_age_seconds",
-            "Time since the issuer's keys were last fetched; NaN before the first time.",
-            ("issuer",),
-            registry=registry,
+        self.key_set_keys = self._gauge("key_set_keys", "Usable keys; 0 when they are too old to trust.", ("issuer",))
+        self.keys_dropped = self._gauge("keys_dropped", "Keys of the set that cannot be used.", ("issuer", "cause"))
+        self.cache_lookups = self._counter(
+            "cache_lookups", "Cache look-ups. result is hit or miss.", ("kind", "tier", "result")
         )
-        self.key_set_keys = Gauge(
-            "verifier_key_set_keys",
-            "Usable keys of the issuer; 0 when they are too old to trust.",
-            ("issuer",),
-            registry=registry,
+        self.cache_entries = self._gauge("cache_entries", "Entries held.", ("kind", "tier"))
+        self.http_errors = self._counter(
+            "http_errors", "Requests refused by HTTP itself (404, 405, 408 …).", ("status",)
         )
-        self.keys_dropped = Gauge(
-            "verifier_keys_dropped",
-            "Keys in the issuer's set that cannot be used.",
-            ("issuer", "cause"),
-            registry=registry,
-        )
-        self.cache_lookups = Counter(
-            "verifier_cache_lookups",
-            "Cache look-ups. result is hit or miss.",
-            ("kind", "tier", "result"),
-            registry=registry,
-        )
-        self.cache_entries = Gauge("verifier_cache_entries", "Entries held.", ("kind", "tier"), registry=registry)
-        self.http_errors = Counter(
-            "verifier_http_errors",
-            "Requests refused by HTTP itself (404, 405, 408, 413, 415, 431 …).",
-            ("status",),
-            registry=registry,
-        )
-        self.connections = Gauge("verifier_connections", "Connections open on the data port.", registry=registry)
-        self.connections_refused = Counter(
-            "verifier_connections_refused",
-            "Connections closed at once because too many were open.",
-            registry=registry,
-        )
-        self.defects = Counter(
-            "verifier_defects",
-            "Errors that should not happen; each was answered by a denial or 503.",
-            registry=registry,
-        )
-        build = Gauge("verifier_build_info", "Always 1.", ("version",), registry=registry)
-        build.labels(__version__).set(1)
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        GCCollector(registry=registry)
+        self.connections = self._gauge("connections", "Connections open on the data port.")
+        self.connections_refused = self._counter("connections_refused", "Connections closed as too many were open.")
+        self.defects = self._counter("defects", "Errors that should not happen; each ended in a denial or 503.")
+        self._gauge("build_info", "Always 1.", ("version",)).labels(__version__).set(1)
+        for process_wide in (ProcessCollector, PlatformCollector, GCCollector):
+            process_wide(registry=self.registry)
+
+    def _counter(self, name: str, means: str, labels: tuple[str, ...] = ()) -> Counter:
+        return Counter(f"verifier_{name}", means, labels, registry=self.registry)
+
+    def _gauge(self, name: str, means: str, labels: tuple[str, ...] = ()) -> Gauge:
+        return Gauge(f"verifier_{name}", means, labels, registry=self.registry)
 
     def expose(self, accept: str) -> tuple[bytes, str]:
         """The metrics in the format that the header ``Accept`` asks for, and its content type."""

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import ClientError, http_exceptions, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from verifier.observability.observer import Observer
 from verifier.surfaces import answer
@@ -159,6 +159,9 @@ class _Connection(RequestHandler):
             self._close = self._force_close = False
             super().data_received(data)
             self._close, self._force_close = closing
+            if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
+                # aiohttp queues the error behind the request whose body it spoils, which would wait for the rest
+                self._current_request.content.set_exception(ValueError("broken framing"))
         if self._messages or self._current_request is not None:
             self._arrived()
         elif data and self._arrival is None:
