@@ -1,5 +1,3 @@
-
-
 from tests.support import Client, FakeIssuer
 from verifier.observability.metrics import Metrics
 

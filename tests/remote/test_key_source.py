@@ -236,6 +236,20 @@ async def test_started_it_fetches_at_once(running: Callable[[Bench], Bench]) -> 
     await eventually(b.source.current)
 
 
+async def test_a_defect_around_a_fetch_does_not_end_the_fetching(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Seen, "keys_fetched", broken)
+    monkeypatch.setattr(Seen, "keys_failed", broken)
+    b = bench(Fetched(key_set(0)))
+    b.source.start()
+    await eventually(lambda: b.origin.fetches >= 1)
+    b.pass_time(1e6)
+    await eventually(lambda: b.origin.fetches >= 2)
+    await b.source.stop()
+
+
 async def test_stopping_ends_a_fetch_under_way() -> None:
     b = bench(Fetched(key_set(0)))
     b.origin.gate.clear()

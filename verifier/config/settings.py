@@ -94,7 +94,12 @@ class LimitsSettings(_Section):
     """What one client, or all together, may take."""
 
     token_bytes: int = Field(16_384, ge=256, le=262_144, description="Longest token looked at.")
-    body_bytes: int = Field(65_536, ge=1_024, le=16_777_216, description="Longest request body (413 beyond).")
+    body_bytes: int = Field(
+        262_144,
+        ge=1_024,
+        le=16_777_216,
+        description="Longest request body (413 beyond); a batch of 100 tokens must fit.",
+    )
     connections: int = Field(4_096, ge=1, description="Connections open at once; more are closed unanswered.")
     waiting: int = Field(
         1_024, ge=1, description="Decisions that may wait for keys at once; more get 503 `overloaded`."

@@ -93,7 +93,8 @@ async def certificate_expires(url: str, access: Access, deadline: float = 5.0) -
 def open_session() -> aiohttp.ClientSession:
     """The process's one client session: no cookies, no proxies or credentials from the environment."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=100, limit_per_host=8),
+        # A fresh connection for each of the few fetches: nothing of one answer can be left for the next.
+        connector=aiohttp.TCPConnector(limit=100, limit_per_host=8, force_close=True),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         auto_decompress=False,

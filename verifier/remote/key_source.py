@@ -27,6 +27,7 @@ from verifier.remote.origins import Fetched, Origin
 FIRST_RETRY = 1.0
 MAX_RETRY = 60.0
 SHORTEST_REFRESH = 60.0
+SHORTEST_PAUSE = 0.01
 
 _RANDOM = random.SystemRandom()  # replicas that were seeded alike would all fetch at once
 
@@ -162,20 +163,20 @@ class RefreshingKeys:
 
     async def _keep_fresh(self) -> None:
         while True:
-            with suppress(SourceUnavailable):
+            with suppress(Exception):  # whatever it was, keys must not stop being fetched
                 await self.refresh()
+            await asyncio.sleep(SHORTEST_PAUSE)
             while (wait := self._due - self._clock()) > 0:  # noqa: ASYNC110 - a fetch meanwhile moves it
                 await asyncio.sleep(wait)
 
     async def _fetch(self) -> None:
         self._attempted_at = self._clock()
         try:
-            fetched = await self._origin.fetch(self._fetched)
+            self._succeed(await self._origin.fetch(self._fetched))
         except Exception as error:  # noqa: BLE001 - whatever an origin raises, the keys in hand stay
             failure = error if isinstance(error, SourceUnavailable) else SourceUnavailable(describe(error))
             self._fail(failure)
             raise failure from None
-        self._succeed(fetched)
 
     def _succeed(self, fetched: Fetched) -> None:
         before = self._fetched.keys if self._fetched else None
