@@ -136,6 +136,19 @@ def test_the_second_look_at_a_token_is_a_hit() -> None:
     assert bench.seen.hits == [False, True]
 
 
+class UnaskedKeys(KeySet):
+    def choose(self, algorithm: str, kid: str | None, iss: str) -> keys.Key:
+        raise AssertionError("a hit needs no key")
+
+
+def test_a_hit_costs_no_signature() -> None:
+    bench = Bench()
+    text = token()
+    bench.ask(text)
+    bench.source.keys = UnaskedKeys(key_set().keys)
+    assert isinstance(bench.ask(text), Allowed)
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from verifier.core import bearer, claims, policy, signature, token
 from verifier.core.issuer import Issuer, Issuers
-from verifier.core.keys import KeySet
+from verifier.core.keys import Key, KeySet
 from verifier.core.reasons import Reason, Rejected
 from verifier.core.verdict import Allowed, Denied, Principal, Verdict
 
@@ -192,19 +192,7 @@ class Engine:
     def _verify(self, parsed: token.Token, issuer: Issuer, *, may_wait: bool) -> Identity:
         """The steps that a cache hit saves. Refusals before the key is known are cheap and not cached."""
         signature.check_algorithm(parsed, issuer)
-        source = self._sources[issuer.name]
-        keys = source.current()
-        try:
-            if keys is None:
-                raise source.shortfall() or SourceUnavailable("the issuer's keys are not known yet")
-            key = keys.choose(parsed.algorithm, parsed.key_id, parsed.unverified_claims["iss"])
-        except (Rejected, SourceUnavailable):
-            if may_wait and source.may_refresh():
-                raise _Wait(issuer) from None
-            outdated = source.shortfall()
-            if outdated is not None:
-                raise outdated from None
-            raise
+        key = self._choose(parsed, issuer, may_wait=may_wait)
         outcome: Principal | Denied
         try:
             signature.check_signature(parsed, key)
@@ -212,6 +200,23 @@ class Engine:
         except Rejected as refusal:
             outcome = Denied(refusal.reason, refusal.detail, issuer.name)
         return Identity(issuer.name, issuer.fingerprint, key.thumbprint, outcome)
+
+    def _choose(self, parsed: token.Token, issuer: Issuer, *, may_wait: bool) -> Key:
+        """The key that fits the token. Raises ``_Wait`` where fresh keys may bring it, and
+        ``SourceUnavailable`` rather than ``unknown_key`` where the set in hand is known to be out of date."""
+        source = self._sources[issuer.name]
+        keys = source.current()
+        try:
+            if keys is None:
+                raise SourceUnavailable("the issuer's keys are not known yet")
+            return keys.choose(parsed.algorithm, parsed.key_id, parsed.unverified_claims["iss"])
+        except (Rejected, SourceUnavailable):
+            if may_wait and source.may_refresh():
+                raise _Wait(issuer) from None
+            outdated = source.shortfall()
+            if outdated is not None:
+                raise outdated from None
+            raise
 
     def _stands(self, outcome: Principal | Denied, issuer: Issuer) -> bool:
         """Whether the identity goes among the good ones: the token is fine, whatever this request demands."""
@@ -252,13 +257,7 @@ def _credential(question: Question) -> str:
     return question.token
 
 
-def _unavailable(outage: SourceUnavailable | None, issuer: Issuer) -> Denied:
-    """The cause stays in the log and the status page: an address of ours is not the client's business."""
-    retry_after = 1 if outage is None else max(1, round(outage.retry_after))
-    return Denied(
-        Reason.KEYS_UNAVAILABLE,
-        "the keys of the token's issuer cannot be had now",
-        issuer.name,
-        (),
-        retry_after,
-    )
+def _unavailable(outage: SourceUnavailable, issuer: Issuer) -> Denied:
+    """The cause stays in the log: an address of ours is not the client's business."""
+    detail = "the keys of the token's issuer cannot be had now"
+    return Denied(Reason.KEYS_UNAVAILABLE, detail, issuer.name, retry_after=max(1, round(outage.retry_after)))

@@ -27,3 +27,12 @@ def test_a_path_that_leads_nowhere_finds_nothing(path: tuple[str, ...]) -> None:
 
 def test_a_path_finds_what_stands_at_its_end() -> None:
     assert claim_path.find({"a": {"b": [1]}}, ("a", "b")) == [1]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [(("scope",), "scope"), (("/x",), "/~1x"), (("a", "b/c", "d~e"), "/a/b~1c/d~0e"), (("a~b",), "a~b")],
+)
+def test_a_path_is_written_as_people_write_it(path: tuple[str, ...], text: str) -> None:
+    assert claim_path.render(path) == text
+    assert claim_path.parse(text) == path

@@ -110,6 +110,28 @@ def test_claims_of_a_wrong_form_leave_later_checks_unreached() -> None:
     assert steps["expiry"].outcome is Outcome.NOT_REACHED
 
 
+def test_what_is_expected_and_found_is_put_into_words() -> None:
+    at = issuer(
+        required_claims=(RequiredClaim(("a",), ("x", "y")), RequiredClaim(("b", "c"), (1,))), client_id_claims=()
+    )
+    steps = explained(at=at, demands=Requirement(("read",), (AUD,)), a="x", b={"c": 1}, nbf=NOW)
+    assert steps["required claims"].expected == "a is 'x' or 'y'; /b/c is '1'"
+    assert steps["required claims"].found == "a 'x'; /b/c 1"
+    assert (steps["expiry"].found, steps["not before"].found) == (
+        f"{NOW + 300}, 300 seconds ahead",
+        f"{NOW}, 0 seconds ahead",
+    )
+    assert (steps["demanded audience"].expected, steps["demanded scopes"].expected) == (f"'{AUD}'", "read")
+    assert (steps["client"].found, steps["signature"].found) == ("nothing", "it is")
+
+
+def test_where_nothing_is_demanded_it_says_so() -> None:
+    steps = explained(exp=NOW + 5, iat=NOW - 5)
+    assert (steps["required claims"].expected, steps["demanded scopes"].expected) == ("none", "none")
+    assert (steps["demanded audience"].expected, steps["client"].expected) == ("any", "any")
+    assert steps["issued at"].found == f"{NOW - 5}, 5 seconds ago"
+
+
 def test_absent_dates_are_called_absent() -> None:
     assert explained(iat=None)["issued at"].found == "absent"
 

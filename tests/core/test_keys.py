@@ -77,6 +77,14 @@ def test_rsa_keys_of_the_smallest_and_largest_size_are_taken(bits: int) -> None:
     assert len(keys.load_jwks({"keys": [rsa_jwk(bits)]}).keys) == 1
 
 
+def test_the_smallest_odd_exponent_is_taken() -> None:
+    assert len(keys.load_jwks({"keys": [rsa_jwk(e="Aw")]}).keys) == 1
+
+
+def test_exactly_as_many_keys_as_the_limit_are_all_looked_at() -> None:
+    assert keys.load_jwks({"keys": [{}] * keys.MAX_KEYS}).dropped == {Dropped.UNSUPPORTED: keys.MAX_KEYS}
+
+
 def test_one_odd_key_does_not_cost_the_others() -> None:
     good = [public_jwk(private_key("RS256")), public_jwk(private_key("ES256"))]
     loaded = keys.load_jwks({"keys": [good[0], {"kty": "RSA"}, None, good[1]]})

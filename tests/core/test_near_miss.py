@@ -20,6 +20,10 @@ def test_a_near_miss_is_named_with_the_character_that_differs(found: str, said: 
     assert near_miss.explain(["https://other.example/", URL], found) == said
 
 
+def test_http_that_is_expected_is_told_from_https_too() -> None:
+    assert "mixed up" in (near_miss.explain(["http://127.0.0.1:8081"], "https://127.0.0.1:8081") or "")
+
+
 def test_the_right_text_is_no_miss() -> None:
     assert near_miss.explain([URL], URL) is None
 

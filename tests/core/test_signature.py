@@ -90,6 +90,12 @@ def test_a_listed_algorithm_is_allowed() -> None:
     signature.check_algorithm(token.parse(sign({})), issuer())
 
 
+def test_other_algorithms_are_told_nothing_of_shared_secrets() -> None:
+    with pytest.raises(Rejected) as refusal:
+        signature.check_algorithm(token.parse(sign({}, algorithm="ES384")), issuer())
+    assert refusal.value.detail == "the issuer's tokens must be signed with ES256 or EdDSA or RS256"
+
+
 def test_a_token_signed_with_a_shared_secret_is_told_what_to_change() -> None:
     parsed = token.parse(sign({}, algorithm="HS256"))
     with pytest.raises(Rejected, match=r".*") as refusal:
