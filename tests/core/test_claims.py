@@ -4,7 +4,16 @@ import pytest
 
 from tests.support import AUD, ISS, NOW, claims, issuer, sign
 from verifier.core import token
-from verifier.core.claims import check_standing, identify, media_type, satisfies
+from verifier.core.claims import (
+    check_audience,
+    check_dates,
+    check_scopes,
+    check_standing,
+    check_texts,
+    identify,
+    media_type,
+    satisfies,
+)
 from verifier.core.issuer import Issuer, RequiredClaim
 from verifier.core.reasons import Reason, Rejected
 from verifier.core.verdict import Principal
@@ -237,3 +246,48 @@ def test_values_of_another_json_type_do_not_satisfy(found: object, value: Any) -
 @pytest.mark.parametrize(("found", "value"), [(1, 1), (1.0, 1), (True, True), ("a", "a")])
 def test_equal_values_satisfy(found: object, value: Any) -> None:
     assert satisfies(found, (value,))
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "said"),
+    [
+        (check_dates, "exp", "the exp of the token is not a number of seconds since 1970"),
+        (check_dates, "nbf", "the nbf of the token is not a number of seconds since 1970"),
+        (check_dates, "iat", "the iat of the token is not a number of seconds since 1970"),
+        (check_texts, "sub", "the sub of the token is not a string"),
+        (check_texts, "jti", "the jti of the token is not a string"),
+        (check_audience, "aud", "the aud of the token is neither a string nor an array of strings"),
+        (check_scopes, "scope", "the claim scope is neither a string nor an array of strings"),
+        (check_scopes, "scp", "the claim scp is neither a string nor an array of strings"),
+    ],
+)
+def test_a_check_asked_alone_names_the_malformed_claim(check: Any, name: str, said: str) -> None:
+    with pytest.raises(Rejected) as refusal:
+        check(token.parse(sign(claims() | {name: {}}, algorithm="EdDSA")), issuer())
+    assert (refusal.value.reason, refusal.value.detail) == (Reason.MALFORMED_CLAIM, said)
+
+
+@pytest.mark.parametrize("date", [0, 253_402_300_799])
+def test_the_first_and_the_last_second_that_a_clock_shows_are_dates(date: int) -> None:
+    assert identified(exp=date, nbf=date, iat=date).issued_at == date
+
+
+@pytest.mark.parametrize("date", [-0.001, 253_402_300_799.5])
+def test_a_date_just_outside_is_malformed(date: float) -> None:
+    assert refused(exp=date) is Reason.MALFORMED_CLAIM
+
+
+@pytest.mark.parametrize(
+    ("changes", "now", "detail"),
+    [
+        ({}, NOW + 400, "the token expired 100 seconds ago"),
+        ({"nbf": NOW + 60}, NOW, "the token is valid in 60 seconds (nbf)"),
+        ({"iat": NOW + 70}, NOW, "the token will be issued in 70 seconds (iat)"),
+        ({"iat": NOW - 90}, NOW, "the token was issued 90 seconds ago, allowed are 10"),
+    ],
+)
+def test_a_refusal_for_time_says_by_how_much(changes: dict[str, Any], now: float, detail: str) -> None:
+    at = issuer(max_age=10.0)
+    with pytest.raises(Rejected) as refusal:
+        check_standing(identified(at, **changes), at, now)
+    assert refusal.value.detail == detail

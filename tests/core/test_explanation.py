@@ -152,3 +152,24 @@ def test_demands_are_checked_last() -> None:
     steps = explained(demands=Requirement(("admin",), (AUD,)))
     assert refused_by(steps) is Reason.INSUFFICIENT_SCOPE
     assert steps["demanded audience"].outcome is Outcome.HOLDS
+
+
+def test_a_text_that_is_a_token_is_described_by_its_header() -> None:
+    assert explained()["form"].found == "alg 'EdDSA', kid 'k1', typ 'JWT'"
+
+
+def test_an_issuer_that_is_not_known_ends_the_explanation() -> None:
+    assert list(explained(iss="other")) == ["size", "form", "issuer"]
+
+
+def test_what_holds_needs_no_hint() -> None:
+    at = issuer(identifiers=frozenset({ISS, ISS[:-1]}))
+    assert {step.hint for step in explained(at=at).values()} == {None}
+
+
+def test_an_absent_audience_is_not_a_near_miss() -> None:
+    assert explained(aud=None)["audience"].hint == "the token has no aud"
+
+
+def test_every_step_about_keys_stands_even_without_them() -> None:
+    assert list(explained(held="cannot be had"))[3:6] == ["algorithm", "key", "signature"]

@@ -207,3 +207,26 @@ def test_a_set_knows_the_thumbprints_of_its_keys() -> None:
 
 def test_the_repr_of_a_key_shows_no_material() -> None:
     assert "material" not in repr(keys.load_secret(bytes(range(32))))
+
+
+def test_a_key_of_type_oct_is_a_secret_even_without_its_value() -> None:
+    assert dropped({"kty": "oct"}) is Dropped.SYMMETRIC
+
+
+def test_a_key_goes_by_each_of_its_kids() -> None:
+    entry = public_jwk(private_key())
+    loaded = keys.load_jwks({"keys": [{**entry, "kid": "a"}, {**entry, "kid": "b"}]})
+    assert [chosen(loaded, kid=kid).kid for kid in ("a", "b")] == ["a", "b"]
+
+
+def test_the_same_document_makes_the_same_set() -> None:
+    document = {"keys": [public_jwk(private_key())]}
+    assert keys.load_jwks(document) == keys.load_jwks(document)
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "no key of the issuer fits"), (2, "several keys of the issuer fit")])
+def test_too_many_keys_are_told_from_none(count: int, said: str) -> None:
+    loaded = keys.load_jwks({"keys": [public_jwk(private_key(which=n)) for n in range(count)]})
+    with pytest.raises(Rejected) as refusal:
+        loaded.choose("RS256", "k1", ISS)
+    assert refusal.value.detail.startswith(said)

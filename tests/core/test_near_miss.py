@@ -30,3 +30,11 @@ def test_the_right_text_is_no_miss() -> None:
 
 def test_what_is_not_close_is_not_named() -> None:
     assert near_miss.explain([URL], "https://completely-different.example/tenant") is None
+
+
+def test_several_small_differences_at_once_are_still_near() -> None:
+    assert near_miss.explain([URL], URL.replace("https", "http").upper().rstrip("/")) is not None
+
+
+def test_white_space_around_what_is_expected_is_seen_too() -> None:
+    assert (near_miss.explain([f"{URL} "], URL) or "").startswith("white space around it differs")

@@ -101,3 +101,12 @@ def test_a_token_signed_with_a_shared_secret_is_told_what_to_change() -> None:
     with pytest.raises(Rejected, match=r".*") as refusal:
         signature.check_algorithm(parsed, issuer())
     assert "shared secret" in refusal.value.detail
+
+
+@settings(max_examples=200, derandomize=True, deadline=None)
+@given(st.data())
+def test_a_token_with_any_bit_flipped_is_never_taken(data: st.DataObject) -> None:
+    raw = bytearray(sign(claims(), algorithm="EdDSA").encode())
+    raw[data.draw(st.integers(0, len(raw) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(Rejected):
+        check(raw.decode("latin-1"), "EdDSA")

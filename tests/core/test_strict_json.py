@@ -1,4 +1,5 @@
 import json
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -85,3 +86,22 @@ def test_a_pair_of_surrogates_is_one_character() -> None:
 def test_an_object_is_demanded_where_one_is_needed() -> None:
     with pytest.raises(ValueError, match="object"):
         strict_json.parse_object(b"[]")
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(
+    st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=4), st.integers(), min_size=1, max_size=3), st.data()
+)
+def test_any_member_name_written_twice_is_refused(members: dict[str, Any], data: st.DataObject) -> None:
+    again = json.dumps(data.draw(st.sampled_from(sorted(members))))
+    with pytest.raises(ValueError, match="repeated"):
+        strict_json.parse((json.dumps(members)[:-1] + f", {again}: 0}}").encode())
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(st.lists(st.sampled_from(["[", '{"a":']), min_size=28, max_size=37), st.sampled_from(["1", '"[{"', "null"]))
+def test_nesting_of_any_kind_is_judged_by_its_depth(opening: list[str], inner: str) -> None:
+    closing = ["]" if bracket == "[" else "}" for bracket in reversed(opening)]
+    raw = "".join([*opening, inner, *closing]).encode()
+    with nullcontext() if len(opening) <= strict_json.MAX_DEPTH else pytest.raises(ValueError, match="deep"):
+        strict_json.parse(raw)

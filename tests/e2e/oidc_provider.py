@@ -8,88 +8,141 @@ import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 HERE = Path(__file__).parent
 AUDIENCE = "https://api.example.test"
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
+CLIENT_ID = "e2e"
+
+
+def missing() -> str | None:
+    """What the provider lacks to run here, and how to get it."""
+    if shutil.which("node") is None:
+        return "node is not installed: get Node.js 20, which brings npm"
+    if not (HERE / "node_modules" / "oidc-provider").exists():
+        return "oidc-provider is not installed: run npm ci in tests/e2e, or make e2e"
+    return None
 
 
 def require_provider() -> None:
     """Skip where the provider cannot run; fail where it must (``E2E_REQUIRE=1``)."""
-    missing = None
-    if shutil.which("node") is None:
-        missing = "node is not installed"
-    elif not (HERE / "node_modules" / "oidc-provider").exists():
-        missing = "oidc-provider is not installed: run npm ci in tests/e2e, or make e2e"
-    if missing and os.environ.get("E2E_REQUIRE") == "1":
-        pytest.fail(missing)
-    elif missing:
-        pytest.skip(missing)
+    lacking = missing()
+    if lacking and os.environ.get("E2E_REQUIRE") == "1":
+        pytest.fail(lacking)
+    elif lacking:
+        pytest.skip(lacking)
 
 
-@dataclass
+def generate_key(algorithm: str, kid: str) -> dict[str, Any]:
+    """A new private JWK for one of ``ALGORITHMS``, bound to it by ``alg`` so that the provider picks it."""
+    key: RSAKey | ECKey | OKPKey
+    if algorithm in {"RS256", "PS256"}:
+        key = RSAKey.generate_key(2048)
+    elif algorithm == "ES256":
+        key = ECKey.generate_key("P-256")
+    elif algorithm == "EdDSA":
+        key = OKPKey.generate_key("Ed25519")
+    else:
+        raise ValueError(f"no key for {algorithm}")
+    return {**key.as_dict(private=True), "kid": kid, "alg": algorithm, "use": "sig"}
+
+
 class OidcProvider:
-    """A running provider. ``settings`` is the file that it reads at start and on ``replace_keys``."""
+    """The provider as a child process. ``folder`` holds its settings and what it says on standard error."""
 
-    settings: Path
-    issuer: str
-    client_secret: str
-    process: asyncio.subprocess.Process
+    client_id = CLIENT_ID
+
+    def __init__(self, folder: Path) -> None:
+        self.client_secret = secrets.token_urlsafe(24)
+        self.issuer = ""
+        self._settings = folder / "provider.json"
+        self._errors = folder / "provider.stderr"
+        self._port = 0
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, keys: list[dict[str, Any]]) -> None:
+        """Start with these private JWKs. After ``stop``, port and issuer are the same as before."""
+        if self._process is not None:
+            raise RuntimeError("the provider runs already")
+        self._write(keys)
+        with self._errors.open("ab") as errors:
+            self._process = await asyncio.create_subprocess_exec(
+                "node",
+                str(HERE / "provider.mjs"),
+                "--port",
+                str(self._port),
+                str(self._settings),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+            )
+        try:
+            self.issuer = (await self._line())["issuer"]
+        except BaseException:  # cancelled, too: no process outlives the test that wanted it
+            await self.stop()
+            raise
+        self._port = int(self.issuer.rpartition(":")[2])
+
+    async def stop(self) -> None:
+        """End the process; one that is gone already is fine."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.returncode is None:
+            process.terminate()
+        try:
+            async with asyncio.timeout(5):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
     async def token(self, algorithm: str, scope: str = "read:pets") -> str:
-        """An access token by the client-credentials grant, signed with ``algorithm``."""
+        """A client-credentials access token, signed with ``algorithm``, or an ``opaque`` one."""
         form = {"grant_type": "client_credentials", "resource": f"{AUDIENCE}/{algorithm}", "scope": scope}
-        headers = {"Authorization": aiohttp.encode_basic_auth("e2e", self.client_secret)}
+        headers = {"Authorization": aiohttp.encode_basic_auth(self.client_id, self.client_secret)}
         async with (
             aiohttp.ClientSession() as http,
             http.post(f"{self.issuer}/token", data=form, headers=headers) as answer,
         ):
             document = await answer.json()
-            assert answer.status == 200, document.get("error")
+            if answer.status != 200:  # no assert: it would show the document, and with it a token
+                raise RuntimeError(f"no token from the provider: {answer.status} {document.get('error')}")
             return str(document["access_token"])
 
     async def replace_keys(self, keys: list[dict[str, Any]]) -> None:
         """Sign with, and publish, these private JWKs from now on."""
-        _write(self.settings, {**json.loads(self.settings.read_text()), "jwks": {"keys": keys}})
-        self.process.send_signal(signal.SIGHUP)
-        await _line(self.process)
+        if self._process is None:
+            raise RuntimeError("the provider does not run")
+        self._write(keys)
+        self._process.send_signal(signal.SIGHUP)
+        await self._line()
+
+    async def _line(self) -> dict[str, Any]:
+        """The next line of JSON; what the provider says otherwise (warnings for people) is passed over."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        async with asyncio.timeout(20):
+            while line := await self._process.stdout.readline():
+                if line.startswith(b"{"):
+                    return dict(json.loads(line))
+        raise RuntimeError(f"the provider ended; its last words are in {self._errors}")
+
+    def _write(self, keys: list[dict[str, Any]]) -> None:
+        self._settings.touch(mode=0o600)
+        self._settings.write_text(json.dumps({"jwks": {"keys": keys}, "clientSecret": self.client_secret}))
 
 
 @asynccontextmanager
 async def oidc_provider(folder: Path, keys: list[dict[str, Any]]) -> AsyncIterator[OidcProvider]:
-    settings = folder / "provider.json"
-    client_secret = secrets.token_urlsafe(24)
-    _write(settings, {"port": 0, "jwks": {"keys": keys}, "clientSecret": client_secret})
-    process = await asyncio.create_subprocess_exec(
-        "node",
-        str(HERE / "provider.mjs"),
-        str(settings),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
+    provider = OidcProvider(folder)
+    await provider.start(keys)
     try:
-        yield OidcProvider(settings, (await _line(process))["issuer"], client_secret, process)
+        yield provider
     finally:
-        process.terminate()
-        await process.wait()
-
-
-async def _line(process: asyncio.subprocess.Process) -> dict[str, Any]:
-    """The next line of JSON; what the provider says otherwise (warnings for people) is passed over."""
-    assert process.stdout is not None
-    async with asyncio.timeout(20):
-        while line := await process.stdout.readline():
-            if line.startswith(b"{"):
-                return dict(json.loads(line))
-    raise RuntimeError("the provider ended before it was ready")
-
-
-def _write(path: Path, value: dict[str, Any]) -> None:
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(value))
+        await provider.stop()

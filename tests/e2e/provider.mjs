@@ -1,17 +1,32 @@
-// The OpenID provider under a test's control: `node provider.mjs SETTINGS`.
+// The OpenID provider under a test's control: `node provider.mjs [--port N] SETTINGS`; port 0 is any free.
 //
-// SETTINGS is a JSON file of {port, jwks, clientSecret}, written by the test at run time. On SIGHUP it is read again
-// and a provider with the new keys takes over behind the same port: that is a key rotation as clients see it.
+// SETTINGS is a JSON file of {jwks, clientSecret}, written by the test at run time. On SIGHUP it is read anew
+// and a provider with the new keys takes over behind the same port: a key rotation as clients see it.
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { parseArgs } from 'node:util';
 
-import Provider from 'oidc-provider';
+import Provider, { errors } from 'oidc-provider';
 
 const ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA'];
 const AUDIENCE = 'https://api.example.test';
-const [settingsFile] = process.argv.slice(2);
+const { values, positionals } = parseArgs({
+  options: { port: { type: 'string', default: '0' } },
+  allowPositionals: true,
+});
+const [settingsFile] = positionals;
 
 let handler;
+
+// One resource for each algorithm, so that a client can choose how its token is signed, and one for opaque
+// tokens. Any other is refused: the library would sign for it by its own default, and a slip would go unseen.
+function resourceServer(_ctx, resource) {
+  const name = resource.startsWith(`${AUDIENCE}/`) ? resource.slice(AUDIENCE.length + 1) : '';
+  const common = { scope: 'read:pets write:pets', audience: AUDIENCE, accessTokenTTL: 300 };
+  if (name === 'opaque') return { ...common, accessTokenFormat: 'opaque' };
+  if (ALGORITHMS.includes(name)) return { ...common, accessTokenFormat: 'jwt', jwt: { sign: { alg: name } } };
+  throw new errors.InvalidTarget();
+}
 
 function build(issuer) {
   const { jwks, clientSecret } = JSON.parse(readFileSync(settingsFile, 'utf8'));
@@ -31,26 +46,15 @@ function build(issuer) {
       clientCredentials: { enabled: true },
       devInteractions: { enabled: false },
       introspection: { enabled: true },
-      // One resource for each algorithm, so that a client can choose how its token is signed.
-      resourceIndicators: {
-        enabled: true,
-        getResourceServerInfo: (_ctx, resource) => ({
-          scope: 'read:pets write:pets',
-          audience: AUDIENCE,
-          accessTokenFormat: 'jwt',
-          accessTokenTTL: 300,
-          jwt: { sign: { alg: ALGORITHMS.find((name) => resource.endsWith(`/${name}`)) } },
-        }),
-      },
+      resourceIndicators: { enabled: true, getResourceServerInfo: resourceServer },
     },
     ttl: { ClientCredentials: 300 },
   });
   handler = provider.callback();
 }
 
-const { port } = JSON.parse(readFileSync(settingsFile, 'utf8'));
 const server = createServer((request, response) => handler(request, response));
-server.listen(port, '127.0.0.1', () => {
+server.listen(Number(values.port), '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
   build(issuer);
   process.on('SIGHUP', () => {

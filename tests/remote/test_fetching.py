@@ -265,6 +265,38 @@ async def test_a_page_that_is_no_metadata_is_refused(body: bytes, client: HttpCl
         await discover(client, issuer.url, ANY)
 
 
+class Answers(HttpClient):
+    """Answers every address with one document; stands in for hosts that cannot be had here."""
+
+    def __init__(self, document: dict[str, str]) -> None:
+        self.document = document
+        self.asked: list[str] = []
+
+    async def get(self, url: str, access: Access, etag: str | None = None) -> http.Reply:
+        self.asked.append(url)
+        return http.Reply(json.dumps(self.document).encode(), None, None, None)
+
+
+async def test_metadata_served_over_tls_cannot_send_us_to_plain_http_even_on_loopback() -> None:
+    answers = Answers({"issuer": "https://a.example", "jwks_uri": "http://127.0.0.1:9/jwks"})
+    with pytest.raises(SourceUnavailable, match="from https to"):
+        await discover(answers, "https://a.example", ANY)
+
+
+async def test_plain_http_metadata_is_taken_where_it_was_permitted() -> None:
+    document = {"issuer": "http://a.example", "jwks_uri": "http://a.example/jwks"}
+    assert await discover(Answers(document), "http://a.example", Access(insecure_http=True)) == document
+    with pytest.raises(SourceUnavailable, match="https"):
+        await discover(Answers(document), "http://a.example", ANY)
+
+
+async def test_metadata_of_many_tenants_is_asked_for_elsewhere_and_names_the_template() -> None:
+    template = "https://login.example/{tenantid}/v2.0"
+    answers = Answers({"issuer": template, "jwks_uri": "https://login.example/keys"})
+    await discover(answers, template, ANY, base="https://login.example/common/v2.0")
+    assert answers.asked == ["https://login.example/common/v2.0/.well-known/openid-configuration"]
+
+
 async def test_keys_are_discovered_once_and_then_fetched(client: HttpClient, issuer: FakeIssuer) -> None:
     origin = Discovered(client, issuer.url, ANY)
     fetched = await origin.fetch(None)

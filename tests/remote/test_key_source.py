@@ -170,6 +170,7 @@ async def test_an_unchanged_set_is_no_change() -> None:
     await b.source.refresh()
     await b.source.refresh()
     assert b.seen.fetched == [True, False]
+    assert len(b.seen.changes) == 1
 
 
 @pytest.mark.parametrize("error", [DOWN, ValueError("odd"), OSError("odd"), RuntimeError("odd")])
@@ -207,6 +208,19 @@ async def test_a_failure_is_no_shortfall_while_the_keys_are_fresh() -> None:
     assert b.source.shortfall() is None
     b.pass_time(601.0)
     assert b.source.shortfall() is not None
+
+
+async def test_old_keys_without_a_failure_are_no_shortfall() -> None:
+    b = bench(Fetched(key_set(0)))
+    await b.source.refresh()
+    b.pass_time(3000.0)
+    assert b.source.shortfall() is None
+
+
+def test_before_the_first_fetch_the_shortfall_is_that_there_was_none() -> None:
+    shortfall = bench(DOWN).source.shortfall()
+    assert shortfall is not None
+    assert shortfall.detail == "not fetched yet"
 
 
 async def test_a_shortfall_says_when_to_come_again() -> None:
