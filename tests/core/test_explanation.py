@@ -173,3 +173,34 @@ def test_an_absent_audience_is_not_a_near_miss() -> None:
 
 def test_every_step_about_keys_stands_even_without_them() -> None:
     assert list(explained(held="cannot be had"))[3:6] == ["algorithm", "key", "signature"]
+
+
+@pytest.mark.parametrize(
+    ("check", "expected", "found"),
+    [
+        ("dates", "exp, and nbf and iat where present, in seconds since 1970", f"exp {NOW + 300}, nbf None, iat {NOW}"),
+        ("names", "sub and jti are strings where present", "sub 'alice', jti None"),
+        ("audience", f"'{AUD}'", f"aud '{AUD}'"),
+        ("age", "at most 60 s since iat", f"{NOW}, 0 seconds ahead"),
+    ],
+)
+def test_the_claims_are_shown_beside_what_is_expected(check: str, expected: str, found: str) -> None:
+    step = explained(at=issuer(max_age=60.0))[check]
+    assert (step.expected, step.found) == (expected, found)
+
+
+def test_a_form_that_is_wrong_is_found_in_the_words_of_the_refusal() -> None:
+    assert explained("a.b.c")["form"].found == "the header is not canonical base64url"
+
+
+def test_the_first_audience_that_nearly_fits_gives_the_hint() -> None:
+    assert "slash" in (explained(aud=["far away", f"{AUD}/"])["audience"].hint or "")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "members", "said"),
+    [("RS256", {}, "'k1' (RSA)"), ("RS256", {"alg": "PS256"}, "'k1' (PS256)"), ("ES256", {}, "'k1' (P-256)")],
+)
+def test_a_key_is_described_by_what_it_is_for(algorithm: str, members: dict[str, str], said: str) -> None:
+    held = keys.load_jwks({"keys": [public_jwk(private_key(algorithm), **members)]})
+    assert explained(held=held)["key"].found == said

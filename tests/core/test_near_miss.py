@@ -38,3 +38,7 @@ def test_several_small_differences_at_once_are_still_near() -> None:
 
 def test_white_space_around_what_is_expected_is_seen_too() -> None:
     assert (near_miss.explain([f"{URL} "], URL) or "").startswith("white space around it differs")
+
+
+def test_capitals_that_are_expected_are_seen_too() -> None:
+    assert (near_miss.explain([URL.upper()], URL) or "").startswith("upper and lower case differ")

@@ -105,3 +105,13 @@ def test_nesting_of_any_kind_is_judged_by_its_depth(opening: list[str], inner: s
     raw = "".join([*opening, inner, *closing]).encode()
     with nullcontext() if len(opening) <= strict_json.MAX_DEPTH else pytest.raises(ValueError, match="deep"):
         strict_json.parse(raw)
+
+
+@pytest.mark.parametrize("sibling", ["[]", '{"a":{}}', "[[],[]]"])
+def test_what_was_closed_before_counts_neither_for_nor_against_the_depth(sibling: str) -> None:
+    def beside_many(depth: int) -> bytes:
+        return ("[" + f"{sibling}," * 50 + "[" * (depth - 1) + "]" * depth).encode()
+
+    assert strict_json.parse(beside_many(strict_json.MAX_DEPTH))
+    with pytest.raises(ValueError, match="deep"):
+        strict_json.parse(beside_many(strict_json.MAX_DEPTH + 1))

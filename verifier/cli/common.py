@@ -28,8 +28,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 
 def console() -> Console:
-    """Standard output; colours only where a terminal shows them."""
-    return Console(soft_wrap=True, highlight=False)
+    """Standard output: a terminal's width and colours, or wide and plain for a file or pipe."""
+    return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 def print_json(value: Any) -> None:
