@@ -18,8 +18,9 @@ from verifier.engine import Engine, Limits, Question, SourceUnavailable
 from verifier.store.memory import MemoryCache
 
 
-def key_set(*algorithms: str, which: int = 0) -> KeySet:
-    return keys.load_jwks({"keys": [public_jwk(private_key(a, which=which)) for a in algorithms or ("EdDSA",)]})
+def key_set(*algorithms: str, which: int = 0, **members: str) -> KeySet:
+    made = [public_jwk(private_key(a, which=which), **members) for a in algorithms or ("EdDSA",)]
+    return keys.load_jwks({"keys": made})
 
 
 @dataclass
@@ -155,6 +156,7 @@ def test_a_hit_costs_no_signature() -> None:
         (lambda bench: setattr(bench, "now", NOW + 400), Reason.EXPIRED),
         (lambda bench: setattr(bench.source, "keys", key_set("EdDSA", which=1)), Reason.BAD_SIGNATURE),
         (lambda bench: setattr(bench.source, "keys", keys.load_jwks({"keys": []})), Reason.UNKNOWN_KEY),
+        (lambda bench: setattr(bench.source, "keys", key_set(alg="Ed25519")), Reason.UNKNOWN_KEY),
         (lambda bench: setattr(bench.source, "keys", None), Reason.KEYS_UNAVAILABLE),
         (
             lambda bench: setattr(bench, "issuers", (issuer(audiences=frozenset({"x"}), fingerprint="2"),)),
@@ -165,7 +167,7 @@ def test_a_hit_costs_no_signature() -> None:
             Reason.UNTRUSTED_ISSUER,
         ),
     ],
-    ids=["time", "key replaced", "key removed", "keys too old", "configuration", "issuer removed"],
+    ids=["time", "key replaced", "key removed", "key narrowed", "keys too old", "configuration", "issuer removed"],
 )
 def test_a_cached_identity_does_not_outlive_what_it_rests_on(change: Callable[[Bench], None], expected: Reason) -> None:
     bench = Bench()

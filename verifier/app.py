@@ -99,7 +99,7 @@ def _sources(
     http = HttpClient(session, settings.keys.deadline)
 
     def changed(issuer: str, keys: KeySet) -> None:
-        cache.retain(issuer, keys.thumbprints)
+        cache.retain(issuer, keys.held)
 
     return {
         issuer.name: RefreshingKeys(

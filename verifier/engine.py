@@ -54,7 +54,7 @@ class Identity:
 
     issuer_name: str
     fingerprint: str
-    thumbprint: str
+    key: Key
     outcome: Principal | Denied
 
 
@@ -185,7 +185,7 @@ class Engine:
         if issuer is None or issuer.fingerprint != identity.fingerprint:
             return None
         keys = self._sources[issuer.name].current()
-        if keys is None or identity.thumbprint not in keys.thumbprints:
+        if keys is None or identity.key not in keys.held:
             return None
         return issuer, identity.outcome
 
@@ -199,7 +199,7 @@ class Engine:
             outcome = claims.identify(parsed, issuer)
         except Rejected as refusal:
             outcome = Denied(refusal.reason, refusal.detail, issuer.name)
-        return Identity(issuer.name, issuer.fingerprint, key.thumbprint, outcome)
+        return Identity(issuer.name, issuer.fingerprint, key, outcome)
 
     def _choose(self, parsed: token.Token, issuer: Issuer, *, may_wait: bool) -> Key:
         """The key that fits the token. Raises ``_Wait`` where fresh keys may bring it, and

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import ssl
@@ -219,10 +220,9 @@ async def test_doctor_reports_a_certificate_that_is_near_its_end(tmp_path: Path)
         await runner.cleanup()
     report = json.loads(result.output)[0]
     assert 2 < report["certificate_days"] <= 3
-    assert report["problems"] == [
-        "its clock differs by -300 s, the leeway is 30 s",
-        "its certificate ends in 3 days",
-    ]
+    clock, certificate_end = report["problems"]
+    assert re.fullmatch(r"its clock differs by -30\d s, the leeway is 30 s", clock)
+    assert certificate_end == "its certificate ends in 3 days"
 
 
 def test_doctor_reads_key_files(config: Path) -> None:

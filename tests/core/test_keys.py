@@ -66,6 +66,7 @@ def test_a_public_key_of_each_type_is_taken_in(algorithm: str) -> None:
         (rsa_jwk(e="AQ"), Dropped.WEAK),
         (rsa_jwk(e="Ag"), Dropped.WEAK),
         (rsa_jwk(e="BA"), Dropped.WEAK),
+        (rsa_jwk(e=base64url.encode(((1 << 64) + 1).to_bytes(9, "big"))), Dropped.WEAK),
     ],
 )
 def test_a_key_that_cannot_be_used_is_dropped_with_its_cause(entry: Any, cause: Dropped) -> None:
@@ -165,6 +166,12 @@ def test_a_pem_key_is_tried_whatever_kid_the_token_bears(algorithm: str) -> None
     assert chosen(keys.load_pem([pem]), algorithm, "any").thumbprint == private_key(algorithm).thumbprint()
 
 
+def test_two_pem_keys_of_one_type_cannot_be_told_apart() -> None:
+    texts = [private_key(which=n).as_pem(private=False) for n in (0, 1)]  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="JWK Set"):
+        keys.load_pem(texts)
+
+
 def test_a_private_key_in_pem_is_refused() -> None:
     with pytest.raises(ValueError, match="private"):
         keys.load_pem([private_key().as_pem(private=True)])  # type: ignore[union-attr]
@@ -200,9 +207,12 @@ def test_a_public_key_in_the_place_of_a_secret_is_refused() -> None:
         keys.load_secret(private_key().as_pem(private=False))  # type: ignore[union-attr]
 
 
-def test_a_set_knows_the_thumbprints_of_its_keys() -> None:
-    loaded = keys.load_jwks({"keys": [public_jwk(private_key())]})
-    assert loaded.thumbprints == {private_key().thumbprint()}
+@pytest.mark.parametrize("change", [{"kid": "other"}, {"alg": "PS256"}, {"issuer": "https://other.example/"}])
+def test_a_key_that_may_be_used_for_something_else_is_another_key(change: dict[str, str]) -> None:
+    entry = public_jwk(private_key())
+    one, other = (keys.load_jwks({"keys": [jwk]}) for jwk in (entry, {**entry, **change}))
+    assert one.held == keys.load_jwks({"keys": [entry]}).held
+    assert one.held.isdisjoint(other.held)
 
 
 def test_the_repr_of_a_key_shows_no_material() -> None:

@@ -69,6 +69,11 @@ def test_nesting_beyond_the_limit_is_refused_before_it_is_parsed(pair: tuple[byt
         strict_json.parse(opening * 5000 + b"1" + closing * 5000)
 
 
+def test_more_arrays_and_objects_than_the_limit_are_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="too many"):
+        strict_json.parse(b"[" + b"[]," * strict_json.MAX_BRACKETS + b"[]]")
+
+
 def test_brackets_side_by_side_or_in_strings_are_not_nesting() -> None:
     many = json.dumps([{"a": '[[[[{{{{\\"[[['}] * 100).encode()
     assert len(strict_json.parse(many)) == 100

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from tests.support import FakeIssuer, private_key, public_jwk
 from tests.tls import authority, certificate
+from verifier.core.keys import load_jwks
 from verifier.engine import SourceUnavailable
 from verifier.remote import http
 from verifier.remote.http import Access, HttpClient, may_fetch, open_session
@@ -339,8 +340,10 @@ async def test_an_etag_saves_the_transfer(client: HttpClient, issuer: FakeIssuer
 
 async def test_304_to_an_unconditional_request_is_no_answer(client: HttpClient, issuer: FakeIssuer) -> None:
     issuer.fault = lambda _: web.Response(status=304)
-    with pytest.raises(SourceUnavailable, match="304"):
-        await JwksUri(client, f"{issuer.url}/jwks", ANY).fetch(None)
+    origin = JwksUri(client, f"{issuer.url}/jwks", ANY)
+    for previous in (None, Fetched(load_jwks(KEYS))):
+        with pytest.raises(SourceUnavailable, match="304"):
+            await origin.fetch(previous)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Origin:
 class Seen:
     fetched: list[bool] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
-    changes: list[frozenset[str]] = field(default_factory=list)
+    changes: list[frozenset[keys.Key]] = field(default_factory=list)
 
     def keys_fetched(self, issuer: str, keys: KeySet, *, changed: bool) -> None:
         self.fetched.append(changed)
@@ -55,7 +55,7 @@ class Seen:
         self.failed.append(detail)
 
     def changed(self, issuer: str, keys: KeySet) -> None:
-        self.changes.append(keys.thumbprints)
+        self.changes.append(keys.held)
 
 
 @dataclass
@@ -155,7 +155,7 @@ async def test_a_key_that_left_the_set_is_gone_with_the_next_fetch() -> None:
     b = bench(Fetched(key_set(0, 1)), Fetched(key_set(1)))
     await b.source.refresh()
     await b.source.refresh()
-    assert b.seen.changes == [key_set(0, 1).thumbprints, key_set(1).thumbprints]
+    assert b.seen.changes == [key_set(0, 1).held, key_set(1).held]
 
 
 async def test_an_empty_set_is_taken_at_its_word() -> None:

@@ -1,8 +1,9 @@
 from dataclasses import dataclass, replace
 
-from tests.support import NOW, claims, issuer, sign
+from tests.support import NOW, claims, issuer, private_key, public_jwk, sign
 from verifier.core import token
 from verifier.core.claims import identify
+from verifier.core.keys import Key, load_jwks
 from verifier.engine import Identity
 from verifier.store.memory import MemoryCache
 
@@ -15,7 +16,11 @@ class Clock:
         return self.now
 
 
-IDENTITY = Identity("main", "f", "key", identify(token.parse(sign(claims(NOW), algorithm="EdDSA")), issuer()))
+def key(which: int) -> Key:
+    return load_jwks({"keys": [public_jwk(private_key("EdDSA", which=which))]}).keys[0]
+
+
+IDENTITY = Identity("main", "f", key(0), identify(token.parse(sign(claims(NOW), algorithm="EdDSA")), issuer()))
 
 
 def digest(number: int) -> bytes:
@@ -64,7 +69,7 @@ def test_a_token_is_in_one_room_at_a_time() -> None:
 def test_identities_leave_with_the_key_that_verified_them() -> None:
     cache = MemoryCache(20, 60.0, Clock())
     cache.put(digest(1), IDENTITY, good=True)
-    cache.put(digest(2), replace(IDENTITY, thumbprint="kept"), good=False)
+    cache.put(digest(2), replace(IDENTITY, key=key(1)), good=False)
     cache.put(digest(3), replace(IDENTITY, issuer_name="other"), good=True)
-    cache.retain("main", frozenset({"kept"}))
+    cache.retain("main", frozenset({key(1)}))
     assert [cache.get(digest(number)) is None for number in (1, 2, 3)] == [True, False, False]

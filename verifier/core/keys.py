@@ -22,6 +22,8 @@ MAX_KEYS = 200
 RSA_BITS = range(2048, 8193)
 """Below, a modulus can be factored; above, one signature costs milliseconds."""
 
+RSA_EXPONENTS = range(3, 2**64)
+
 Material = RSAKey | ECKey | OKPKey | OctKey
 
 
@@ -39,7 +41,7 @@ class Dropped(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One usable key. ``thumbprint`` (RFC 7638) is its identity, whatever ``kid`` it goes by.
+    """One usable key: its material, which ``thumbprint`` (RFC 7638) stands for, and what it may be used for.
 
     ``issuer`` is the member that Entra's shared key sets carry: the key speaks for that ``iss`` alone.
     """
@@ -70,10 +72,10 @@ class KeySet:
     keys: tuple[Key, ...]
     dropped: Mapping[Dropped, int] = field(default_factory=lambda: MappingProxyType({}))
     any_kid: bool = False
-    thumbprints: frozenset[str] = field(init=False)
+    held: frozenset[Key] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "thumbprints", frozenset(key.thumbprint for key in self.keys))
+        object.__setattr__(self, "held", frozenset(self.keys))
 
     def choose(self, algorithm: str, kid: str | None, iss: str) -> Key:
         """The one key that fits a token of ``iss``.
@@ -123,7 +125,10 @@ def load_pem(texts: Iterable[bytes]) -> KeySet:
     Raises ``ValueError`` for anything else, a private key above all: a file that somebody wrote by hand is
     not a set to pick from, so nothing in it is passed over silently.
     """
-    return KeySet(tuple(_pem_key(text) for text in texts), any_kid=True)
+    loaded = tuple(_pem_key(text) for text in texts)
+    if len({key.type for key in loaded}) != len(loaded):
+        raise ValueError("two keys of one type cannot be told apart without kid; put them into a JWK Set")
+    return KeySet(loaded, any_kid=True)
 
 
 def load_secret(secret: bytes) -> KeySet:
@@ -205,8 +210,8 @@ def _material(kty: str | None, entry: Mapping[str, Any]) -> tuple[KeyType, Mater
 
 def _refuse_weak_rsa(entry: Mapping[str, Any]) -> None:
     modulus, exponent = (_number(entry, name) for name in ("n", "e"))
-    # With e = 1 anyone can write a signature; an even modulus or exponent is no RSA key.
-    if modulus.bit_length() not in RSA_BITS or modulus % 2 == 0 or exponent < 3 or exponent % 2 == 0:
+    # With e = 1 anyone can write a signature; an even modulus or exponent is no RSA key; a huge exponent costs time.
+    if modulus.bit_length() not in RSA_BITS or modulus % 2 == 0 or exponent not in RSA_EXPONENTS or exponent % 2 == 0:
         raise _Unusable(Dropped.WEAK)
 
 

@@ -13,9 +13,13 @@ from typing import Any
 MAX_DEPTH = 32
 """Objects and arrays inside each other. Real tokens stay under ten."""
 
-# A string, or a bracket outside of one. The closing quote is optional and the loop possessive, so that an
-# unfinished string is passed over once and not tried again from each of its quotes.
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
+MAX_BRACKETS = 10_000
+"""Objects and arrays in all: what looking for depth may cost. A key set has one a key."""
+
+# A string. The closing quote is optional and the loop possessive, so that an unfinished string is passed over
+# once and not tried again from each of its quotes.
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def parse(raw: bytes) -> Any:
@@ -25,8 +29,11 @@ def parse(raw: bytes) -> Any:
     Infinity (written out or by overflow), an unpaired surrogate, or nesting beyond ``MAX_DEPTH``.
     """
     text = raw.decode("utf-8")  # UnicodeDecodeError is a ValueError
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
-        raise ValueError("nested too deep")
+    brackets = raw.count(b"[") + raw.count(b"{")
+    if brackets > MAX_BRACKETS:
+        raise ValueError("too many arrays and objects")
+    if brackets > MAX_DEPTH:
+        _refuse_deep_nesting(raw)
     value = _DECODER.decode(text)  # a byte order mark is no JSON white space, so it fails here
     if b"\\u" in raw:
         _refuse_unpaired_surrogates(value)
@@ -41,17 +48,13 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     return value
 
 
-def _depth(raw: bytes) -> int:
-    """Deepest nesting of ``raw``, found without recursion and before the recursive parser sees it."""
-    deepest = depth = 0
-    for match in _BRACKETS.finditer(raw):
-        mark = match.group()
-        if mark in (b"[", b"{"):
-            depth += 1
-            deepest = max(deepest, depth)
-        elif mark in (b"]", b"}"):
-            depth -= 1
-    return deepest
+def _refuse_deep_nesting(raw: bytes) -> None:
+    """Found without recursion, and before the recursive parser sees it."""
+    depth = 0
+    for bracket in _STRINGS.sub(b"", raw).translate(None, _ALL_BUT_BRACKETS):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise ValueError("nested too deep")
 
 
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

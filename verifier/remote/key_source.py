@@ -180,7 +180,7 @@ class RefreshingKeys:
 
     def _succeed(self, fetched: Fetched) -> None:
         before = self._fetched.keys if self._fetched else None
-        changed = before is None or before.thumbprints != fetched.keys.thumbprints
+        changed = before != fetched.keys
         self._fetched, self._fetched_at, self._fetched_at_wall = fetched, self._clock(), time()
         self._failures, self._failure = 0, None
         self._due = self._fetched_at + refresh_delay(self._freshness, fetched.max_age, self._jitter())

@@ -47,7 +47,7 @@ class JwksUri:
     async def fetch(self, previous: Fetched | None) -> Fetched:
         reply = await self._http.get(self._url, self._access, previous.etag if previous else None)
         if reply.body is None:
-            if previous is None:
+            if previous is None or previous.etag is None:  # or an issuer's 304 would be fresh for ever
                 raise SourceUnavailable(f"{self._url}: answered 304 to an unconditional request")
             return replace(previous, max_age=reply.max_age)
         return _key_set(reply, self._url)

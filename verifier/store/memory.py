@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
+from verifier.core.keys import Key
 from verifier.engine import Identity
 
 BAD_SHARE = 10
@@ -47,8 +48,8 @@ class MemoryCache:
         other.entries.pop(digest, None)
         room.add(digest, _Entry(identity, self._clock() + self._max_ttl))
 
-    def retain(self, issuer_name: str, thumbprints: frozenset[str]) -> None:
-        """Drop what keys of the issuer verified that are not among ``thumbprints``.
+    def retain(self, issuer_name: str, held: frozenset[Key]) -> None:
+        """Drop what keys of the issuer verified that are not among ``held``.
 
         The engine would refuse these on a hit anyway; this gives the memory back.
         """
@@ -56,7 +57,7 @@ class MemoryCache:
             gone = [
                 digest
                 for digest, (identity, _) in room.entries.items()
-                if identity.issuer_name == issuer_name and identity.thumbprint not in thumbprints
+                if identity.issuer_name == issuer_name and identity.key not in held
             ]
             for digest in gone:
                 del room.entries[digest]
