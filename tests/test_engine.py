@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -75,9 +75,12 @@ class Bench:
 
     @property
     def engine(self) -> Engine:
+        return self.engine_with({i.name: self.source for i in self.issuers})
+
+    def engine_with(self, sources: dict[str, Source]) -> Engine:
         return Engine(
             issuers=Issuers(self.issuers),
-            sources={i.name: self.source for i in self.issuers},
+            sources=sources,
             cache=self.cache,
             observer=self.seen,
             limits=Limits(4096, self.waiting),
@@ -275,6 +278,23 @@ async def test_more_waiting_decisions_than_permitted_are_overloaded() -> None:
     engine = bench.engine
     verdicts = await asyncio.gather(*(engine.decide(Question(token=token(jti=str(n)))) for n in range(5)))
     assert [reason(verdict) for verdict in verdicts].count(Reason.OVERLOADED) == 3
+
+
+async def test_an_issuer_that_is_slow_takes_no_room_from_another() -> None:
+    other = issuer(name="other", identifiers=frozenset({"https://other.example"}))
+    slow, quick = Source(None, upcoming=[key_set()] * 9), Source(None, upcoming=[key_set()])
+    engine = replace(Bench(), issuers=(issuer(), other), waiting=1).engine_with({"main": slow, "other": quick})
+    filling = [asyncio.create_task(engine.decide(Question(token=token(jti=str(n))))) for n in range(3)]
+    await asyncio.sleep(0)
+    assert isinstance(await engine.decide(Question(token=token(iss="https://other.example"))), Allowed)
+    await asyncio.gather(*filling)
+
+
+def test_a_text_that_differs_only_in_what_cannot_be_encoded_is_another_token() -> None:
+    bench = Bench()
+    text = token()
+    assert isinstance(bench.ask(text), Allowed)
+    assert reason(bench.ask(text + "\ud800")) is Reason.MALFORMED_TOKEN
 
 
 async def test_a_decision_that_needs_no_io_is_never_overloaded() -> None:

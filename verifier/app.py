@@ -1,7 +1,8 @@
 """The composition root: what is built from settings, and the order in which it starts and stops."""
 
+import resource
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -28,6 +29,10 @@ from verifier.store.memory import MemoryCache
 from verifier.surfaces import surfaces
 
 OPS_BOUNDS = Bounds(header_bytes=8_190, body_bytes=65_536, connections=256, read_timeout=5.0, keepalive_timeout=75.0)
+OTHER_DESCRIPTORS = 128
+"""Descriptors that clients cannot take: without them keys could not be fetched, and withdrawn ones would stay."""
+MOST_DESCRIPTORS = 1_048_576
+
 HEADER_SLACK = 4_096
 """Room in a header line beyond the longest token, so that one that is a little too long is told so."""
 
@@ -58,15 +63,21 @@ def origin_of(issuer: IssuerSettings, http: HttpClient) -> Origin:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, log: Logger) -> AsyncIterator[Service]:
-    """The whole service, from here to the end of the ``async with``.
+async def serving(
+    settings: Settings, log: Logger, lines_dropped: Callable[[], int] = lambda: 0
+) -> AsyncIterator[Service]:
+    """The whole service, from here to the end of the ``async with``. ``lines_dropped`` is for its metric.
 
     Starts inside out: keys, ops port, data port; and stops in the opposite order, so that requests in progress
     keep what they need until they are answered.
     """
     if HttpRequestParser is HttpRequestParserPy:
         log.warning("pure_python_parser", detail="aiohttp has no compiled parser here; it is slow and less strict")
+    bounds = _bounds(settings)
+    if bounds.connections < settings.limits.connections:
+        log.warning("few_descriptors", detail=f"limits.connections is {bounds.connections} here: raise ulimit -n")
     metrics = Metrics()
+    metrics.log_lines_dropped.set_function(lines_dropped)
     observer = Observer(metrics, log, log_denials=settings.log.denials)
     cache = MemoryCache(settings.cache.max_entries, settings.cache.max_ttl, time.monotonic)
     async with AsyncExitStack() as stack:
@@ -83,7 +94,7 @@ async def serving(settings: Settings, log: Logger) -> AsyncIterator[Service]:
             limits=Limits(settings.limits.token_bytes, settings.limits.waiting),
             clock=time.time,
         )
-        data = HttpServer(data_port.routes(surfaces(), engine, observer), _bounds(settings), observer)
+        data = HttpServer(data_port.routes(surfaces(), engine, observer), bounds, observer)
         ops_routes: Routes = ops_port.routes(sources, cache, metrics, lambda: len(data.connections))
         ops = HttpServer(ops_routes, OPS_BOUNDS, observer)
         ops_address = await _listen(stack, ops, settings.ops.listen, 1.0)
@@ -117,8 +128,8 @@ def _freshness(settings: Settings, issuer: IssuerSettings) -> Freshness:
     """A file is looked at every few seconds: it costs nothing, and nobody else is asked."""
     keys = settings.keys
     if issuer.jwks_file or issuer.public_key_files or issuer.secret_file:
-        return Freshness(FILE_INTERVAL, keys.max_stale, FILE_INTERVAL)
-    return Freshness(keys.refresh, keys.max_stale, keys.unknown_kid_cooldown)
+        return Freshness(FILE_INTERVAL, keys.max_stale, FILE_INTERVAL, keys.deadline)
+    return Freshness(keys.refresh, keys.max_stale, keys.unknown_kid_cooldown, keys.deadline)
 
 
 def _bounds(settings: Settings) -> Bounds:
@@ -126,10 +137,19 @@ def _bounds(settings: Settings) -> Bounds:
     return Bounds(
         header_bytes=limits.token_bytes + HEADER_SLACK,
         body_bytes=limits.body_bytes,
-        connections=limits.connections,
+        connections=max(1, min(limits.connections, _descriptors() - OTHER_DESCRIPTORS)),
         read_timeout=limits.read_timeout,
         keepalive_timeout=limits.keepalive_timeout,
     )
+
+
+def _descriptors() -> int:
+    """How many descriptors this process may have, after asking for as many as it can."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(soft, wanted)
 
 
 async def _listen(stack: AsyncExitStack, server: HttpServer, listen: str, stop_timeout: float) -> str:

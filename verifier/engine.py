@@ -13,6 +13,7 @@ Rules of this module:
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -92,7 +93,7 @@ class EngineObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """``token_bytes``: the longest token looked at. ``waiting``: decisions that may wait for I/O at once."""
+    """``token_bytes``: the longest token looked at. ``waiting``: decisions that may wait for one issuer at once."""
 
     token_bytes: int = 16_384
     waiting: int = 1_024
@@ -117,7 +118,7 @@ class Engine:
         self._observer = observer
         self._limits = limits
         self._clock = clock
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()  # by issuer, so that one that is slow takes no room from another
 
     def decide_now(self, question: Question) -> Verdict | None:
         """The verdict, or None where it takes I/O. Never raises."""
@@ -132,9 +133,9 @@ class Engine:
             return self._guarded(question, may_wait=True)
         except _Wait as wait:
             issuer = wait.issuer
-        if self._waiting >= self._limits.waiting:
+        if self._waiting[issuer.name] >= self._limits.waiting:
             return Denied(Reason.OVERLOADED, "too many decisions are waiting", issuer.name, retry_after=1)
-        self._waiting += 1
+        self._waiting[issuer.name] += 1
         try:
             await self._sources[issuer.name].refresh()
         except SourceUnavailable:
@@ -142,7 +143,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - rule: every exception ends in a denial or a 503
             self._observer.defect(error)
         finally:
-            self._waiting -= 1
+            self._waiting[issuer.name] -= 1
         return self._guarded(question, may_wait=False)
 
     def _guarded(self, question: Question, *, may_wait: bool) -> Verdict:

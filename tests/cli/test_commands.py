@@ -356,6 +356,18 @@ def test_serve_answers_until_it_is_told_to_stop(config: Path) -> None:
     process.stderr.close()
 
 
+def test_serve_keeps_descriptors_for_itself_where_they_are_few(config: Path) -> None:
+    program = str(Path(sys.executable).parent / "verifier")
+    limited = f"ulimit -n 200; exec {program} serve --config {config}"
+    process = subprocess.Popen(["bash", "-c", limited], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    line = next(json.loads(text) for text in process.stderr if '"few_descriptors"' in text)
+    process.terminate()
+    process.wait(10)
+    process.stderr.close()
+    assert "limits.connections is 72 here" in line["detail"]
+
+
 def test_serve_says_that_a_port_is_taken(config: Path, ports: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     import socket  # noqa: PLC0415 - only here
 

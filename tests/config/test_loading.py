@@ -169,6 +169,27 @@ def test_no_other_placeholder_is_known(tmp_path: Path) -> None:
     assert "placeholder" in problem(tmp_path, "issuer", issuer="https://login.example/{tenant}/")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("tenants", ["a"]),
+        ("discovery_url", "https://login.example/common"),
+        ("issuer_aliases", ["https://login.example/{tenantid}/"]),
+    ],
+)
+def test_settings_for_tenants_that_would_do_nothing_are_refused(key: str, value: object, tmp_path: Path) -> None:
+    assert "issuer" in problem(tmp_path, key, **{key: value})
+
+
+def test_a_place_for_discovery_beside_keys_is_refused(tmp_path: Path) -> None:
+    tenants = {
+        "issuer": "https://login.example/{tenantid}/",
+        "tenants": ["a"],
+        "discovery_url": "https://login.example",
+    }
+    assert "jwks_uri" in problem(tmp_path, "discovery_url", jwks_uri="https://login.example/jwks", **tenants)
+
+
 @pytest.mark.parametrize("value", [30, "30", "30 s", "-1s", "1y", "", None, "s", "1e3s", True])
 def test_a_duration_needs_its_unit(value: object, tmp_path: Path) -> None:
     assert "unit" in problem(tmp_path, "leeway", leeway=value)

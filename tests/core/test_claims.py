@@ -129,6 +129,10 @@ def test_an_absent_audience_is_a_missing_claim() -> None:
     assert refused(aud=None) is Reason.MISSING_CLAIM
 
 
+def test_where_no_audience_is_accepted_and_no_client_named_an_absent_one_is_missing() -> None:
+    assert refused(issuer(audiences=frozenset()), aud=None) is Reason.MISSING_CLAIM
+
+
 def test_any_audience_must_be_said_out_loud() -> None:
     relaxed = issuer(audiences=None)
     assert identified(relaxed, aud="https://other.example").audiences == ("https://other.example",)

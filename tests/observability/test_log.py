@@ -1,12 +1,13 @@
 import io
 import json
 import logging
+import threading
 from typing import Any
 
 import pytest
 
 from tests.support import claims, sign
-from verifier.observability.log import FIELDS, open_log, place, safe
+from verifier.observability.log import FIELDS, BackgroundStream, open_log, place, safe
 
 
 def written(**fields: Any) -> dict[str, Any]:
@@ -66,6 +67,37 @@ def test_a_terminal_gets_text_and_anything_else_json() -> None:
     console = io.StringIO()
     open_log("console", "info", console).info("event", reason="expired")
     assert "reason=expired" in console.getvalue()
+
+
+class Stalled(io.StringIO):
+    """A reader that takes nothing until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.gate.wait(5)
+        return super().write(text)
+
+
+def test_a_reader_that_stalls_holds_nobody_up_and_what_is_lost_is_counted() -> None:
+    reader = Stalled()
+    stream = BackgroundStream(reader, lines=10)
+    for number in range(100):
+        stream.write(f"{number}\n")
+    assert 85 <= stream.dropped <= 90
+    reader.gate.set()
+    stream.close()
+    assert reader.getvalue().startswith("0\n1\n")
+
+
+def test_what_is_queued_is_written_before_the_end() -> None:
+    reader = io.StringIO()
+    stream = BackgroundStream(reader)
+    open_log("json", "info", stream).info("last words")
+    stream.close()
+    assert "last words" in reader.getvalue()
 
 
 def test_a_place_is_files_and_lines() -> None:

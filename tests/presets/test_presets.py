@@ -266,6 +266,23 @@ def test_a_users_own_keys_replace_the_presets() -> None:
     assert issuer.jwks_uri is None
 
 
+def test_the_credentials_of_a_preset_are_not_for_the_users_own_address() -> None:
+    settings = {"name": "k", "preset": "kubernetes", "audiences": ["x"], "jwks_uri": "https://elsewhere.example/jwks"}
+    issuer = IssuerSettings.model_validate(settings)
+    assert (issuer.bearer_file, issuer.ca_file) == (None, None)
+
+
+def test_a_single_tenant_of_entra_can_be_written_as_its_issuer() -> None:
+    own = f"https://login.microsoftonline.com/{TENANT}/v2.0"
+    issuer = IssuerSettings.model_validate({"name": "e", "preset": "entra", "issuer": own, "audiences": ["app"]})
+    assert (issuer.identifiers(), issuer.discovery_url) == ((own,), None)
+
+
+def test_what_a_user_requires_of_a_claim_replaces_what_the_preset_requires_of_it() -> None:
+    settings = {**COGNITO, "name": "c", "required_claims": {"token_use": "id"}}
+    assert IssuerSettings.model_validate(settings).required_claims == {"token_use": ("id",)}
+
+
 def test_the_presets_are_those_that_are_promised() -> None:
     assert set(presets()) == {"auth0", "cognito", "entra", "fusionauth", "google", "keycloak", "kubernetes", "okta"}
 

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.support import FakeIssuer, private_key, public_jwk
+from tests.support import FakeIssuer, fake_issuer, private_key, public_jwk
 from tests.tls import authority, certificate
 from verifier.core.keys import load_jwks
 from verifier.engine import SourceUnavailable
@@ -52,6 +52,7 @@ async def refused(client: HttpClient, url: str, access: Access = ANY) -> SourceU
         ("file:///etc/passwd", True, False),
         ("ftp://issuer.example", True, False),
         ("https://", False, False),
+        ("https://bob:secret@issuer.example/jwks", False, False),
         ("https://[bad", False, False),
         ("", True, False),
     ],
@@ -158,6 +159,44 @@ async def test_a_bearer_token_is_read_anew_for_each_fetch(
         path.write_text(f"{value}\n")
         await client.get(f"{issuer.url}/jwks", Access(bearer_file=path))
     assert [request.headers["Authorization"] for request in issuer.requests] == ["Bearer one", "Bearer two"]
+
+
+async def test_a_bearer_token_is_not_for_another_host_that_metadata_names(
+    client: HttpClient, issuer: FakeIssuer, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("secret")
+    async with fake_issuer("EdDSA") as other:
+        issuer.fault = lambda _: web.json_response({"issuer": issuer.url, "jwks_uri": f"{other.url}/jwks"})
+        await Discovered(client, issuer.url, Access(bearer_file=tmp_path / "token")).fetch(None)
+        assert "Authorization" in issuer.requests[0].headers
+        assert "Authorization" not in other.requests[0].headers
+
+
+async def test_a_proxy_of_the_environment_sees_nothing(
+    client: HttpClient, issuer: FakeIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with fake_issuer() as proxy, open_session() as session:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("http_proxy", proxy.url)
+        await HttpClient(session).get(f"{issuer.url}/jwks", ANY)
+        assert proxy.requests == []
+
+
+async def test_an_etag_is_not_sent_to_another_address(client: HttpClient, issuer: FakeIssuer) -> None:
+    now, place = [0.0], ["one"]
+
+    def answer(request: web.Request) -> web.Response:
+        if "openid" in request.path:
+            return web.json_response({"issuer": issuer.url, "jwks_uri": f"{issuer.url}/{place[0]}"})
+        if "If-None-Match" in request.headers:
+            return web.Response(status=304)
+        return web.json_response(KEYS if request.path == "/one" else {"keys": []}, headers={"ETag": '"same"'})
+
+    issuer.fault = answer
+    origin = Discovered(client, issuer.url, ANY, clock=lambda: now[0])
+    first = await origin.fetch(None)
+    now[0], place[0] = 3601.0, "two"
+    assert (await origin.fetch(first)).keys.keys == ()
 
 
 async def test_a_bearer_file_that_is_missing_makes_the_source_unavailable(

@@ -250,6 +250,26 @@ async def test_started_it_fetches_at_once(running: Callable[[Bench], Bench]) -> 
     await eventually(b.source.current)
 
 
+async def test_an_earlier_retry_is_not_slept_through() -> None:
+    origin, seen = Origin([Fetched(key_set(0)), SourceUnavailable("down", 0.0)]), Seen()
+    freshness = Freshness(refresh=60.0, max_stale=600.0, cooldown=0.1)
+    source = RefreshingKeys(issuer="main", origin=origin, freshness=freshness, observer=seen, on_change=seen.changed)
+    source.start()
+    await eventually(lambda: origin.fetches == 1)
+    await failed(source)
+    await eventually(lambda: origin.fetches >= 3)
+    await source.stop()
+
+
+async def test_a_fetch_has_one_deadline_for_all_of_its_parts() -> None:
+    origin, seen = Origin([Fetched(key_set(0))]), Seen()
+    origin.gate.clear()
+    quick = Freshness(deadline=0.05)
+    source = RefreshingKeys(issuer="main", origin=origin, freshness=quick, observer=seen, on_change=seen.changed)
+    await failed(source)
+    assert seen.failed == ["no answer in time"]
+
+
 async def test_a_defect_around_a_fetch_does_not_end_the_fetching(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError

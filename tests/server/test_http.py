@@ -11,6 +11,10 @@ import pytest
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from tests.support import AUD, Client, claims, private_key, public_jwk, serve, settings, sign
+from verifier.observability.log import open_log
+from verifier.observability.metrics import Metrics
+from verifier.observability.observer import Observer
+from verifier.server.http import Bounds, HttpServer
 
 
 @pytest.fixture
@@ -131,6 +135,29 @@ async def test_a_header_line_beyond_the_limit_is_431(client: Client) -> None:
     assert b"aaaa" not in received
 
 
+async def test_header_fields_beyond_the_limit_in_all_are_431(client: Client) -> None:
+    fields = b"".join(b"X-%d: %s\r\n" % (number, b"a" * 8000) for number in range(12))
+    received = await exchange(client, b"GET /verify HTTP/1.1\r\nHost: x\r\n" + fields)
+    assert received.split()[1] == b"431"
+
+
+async def test_many_requests_on_one_connection_are_counted_each_by_itself(client: Client) -> None:
+    async with connection(client) as (reader, writer):
+        for _ in range(12):
+            writer.write(b"GET /verify HTTP/1.1\r\nHost: x\r\nX-Big: " + b"a" * 8000)
+            await asyncio.sleep(0.01)
+            writer.write(b"\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n")).split()[1] == b"401"
+            await reader.readuntil(b'"missing_token"}')
+
+
+async def test_after_a_request_to_upgrade_the_connection_ends(client: Client) -> None:
+    upgrade = b"GET /verify HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    received = await exchange(client, upgrade + b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+    assert received.count(b"HTTP/1.1 ") == 1
+    assert b"Connection: close" in received
+
+
 SECRET = b"s3cr3t-t0k3n-value"
 
 
@@ -225,6 +252,18 @@ async def test_connections_beyond_the_cap_are_closed_unanswered(issuer: dict[str
             assert await client.metric("verifier_connections_refused_total") >= 1
         await asyncio.sleep(0.1)
         assert (await client.verify()).status == 401
+
+
+async def test_an_answer_that_has_begun_is_not_begun_again(client: Client) -> None:
+    class Begun:
+        output_size = 1
+
+    request: Any = type("Request", (), {"writer": Begun()})()
+    server = HttpServer(
+        {}, Bounds(8190, 1024, 1, 1.0, 1.0), Observer(Metrics(), open_log("json", "error"), log_denials=False)
+    )
+    with pytest.raises(ConnectionError):
+        server().handle_error(request, 400)
 
 
 async def test_errors_of_http_are_counted_by_status(client: Client) -> None:

@@ -4,7 +4,8 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from verifier.config import ConfigError, Settings, load
+from verifier.observability.log import BackgroundStream, Logger, open_log
 
 YES, NO, FAILED = 0, 1, 2
 
@@ -66,6 +68,16 @@ def run(main: Callable[[], Coroutine[Any, Any, Result]], event_loop: str = "asyn
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(main())
     return asyncio.run(main())
+
+
+@contextmanager
+def logging_to_stderr(settings: Settings) -> Iterator[tuple[Logger, BackgroundStream]]:
+    """The log as ``settings`` want it, on standard error, written by a thread of its own."""
+    stream = BackgroundStream(sys.stderr)
+    try:
+        yield open_log(settings.log.format, settings.log.level, stream), stream
+    finally:
+        stream.close()
 
 
 async def until_stopped() -> None:

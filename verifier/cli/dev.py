@@ -10,10 +10,9 @@ from aiohttp import web
 from rich.markup import escape
 
 from verifier.app import Service, serving
-from verifier.cli.common import console, fail, run, until_stopped
+from verifier.cli.common import console, fail, logging_to_stderr, run, until_stopped
 from verifier.config import Settings
 from verifier.dev.issuer import ALGORITHMS, AUDIENCE, CLIENT_ID, DevIssuer
-from verifier.observability.log import open_log
 
 
 @click.command("dev")
@@ -26,10 +25,10 @@ def command(port: int, ops_port: int, issuer_port: int) -> None:
     async def main() -> None:
         async with _issuing(issuer_port) as issuer:
             settings = _settings(issuer.url, port, ops_port)
-            log = open_log(settings.log.format, settings.log.level)
-            async with serving(settings, log) as service:
-                _print_lines(service, issuer)
-                await until_stopped()
+            with logging_to_stderr(settings) as (log, stream):
+                async with serving(settings, log, lambda: stream.dropped) as service:
+                    _print_lines(service, issuer)
+                    await until_stopped()
 
     try:
         run(main, "uvloop")

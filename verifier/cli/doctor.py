@@ -92,6 +92,7 @@ async def _fetch(issuer: IssuerSettings, http: HttpClient, report: Report) -> Ke
         base = issuer.discovery_url if "{tenantid}" in issuer.issuer else None
         report.keys_from = "discovery"
         uri = str((await discover(http, issuer.issuer, access, base=base))["jwks_uri"])
+        access = access.at(uri, base or issuer.issuer)
     report.keys_from = uri
     began = time.perf_counter()
     reply = await http.get(uri, access)

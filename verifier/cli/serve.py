@@ -5,8 +5,7 @@ from pathlib import Path
 import click
 
 from verifier.app import serving
-from verifier.cli.common import config_option, fail, run, settings_or_exit, until_stopped
-from verifier.observability.log import open_log
+from verifier.cli.common import config_option, fail, logging_to_stderr, run, settings_or_exit, until_stopped
 
 
 @click.command("serve")
@@ -14,11 +13,11 @@ from verifier.observability.log import open_log
 def command(config: Path | None) -> None:
     """Run the service until SIGTERM or SIGINT."""
     settings = settings_or_exit(config)
-    log = open_log(settings.log.format, settings.log.level)
 
     async def main() -> None:
-        async with serving(settings, log):
-            await until_stopped()
+        with logging_to_stderr(settings) as (log, stream):
+            async with serving(settings, log, lambda: stream.dropped):
+                await until_stopped()
 
     try:
         run(main, settings.event_loop)

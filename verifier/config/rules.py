@@ -59,10 +59,19 @@ def with_preset(data: Any) -> Any:
     if isinstance(own, dict):
         merged["required_claims"] = {**preset.defaults.get("required_claims", {}), **own}
     if any(data.get(origin) for origin in _KEY_ORIGINS):
-        for origin in _KEY_ORIGINS:  # the user's way to the keys, not the preset's
-            if origin not in data:
-                merged.pop(origin, None)
+        # The user's way to the keys, not the preset's; and the preset's credentials are for the preset's address.
+        _drop_unwritten(merged, data, (*_KEY_ORIGINS, "discovery_url", "ca_file", "bearer_file"))
+    if TENANT not in _text(merged, "issuer"):
+        _drop_unwritten(merged, data, ("discovery_url",))
+        if "issuer_aliases" not in data:
+            merged["issuer_aliases"] = [alias for alias in _texts(merged, "issuer_aliases") if TENANT not in alias]
     return merged
+
+
+def _drop_unwritten(merged: dict[str, Any], written: Mapping[str, Any], names: Iterable[str]) -> None:
+    for name in names:
+        if name not in written:
+            merged.pop(name, None)
 
 
 def identifiers(issuer: str, aliases: Iterable[str], tenants: Iterable[str]) -> tuple[str, ...]:
@@ -160,6 +169,8 @@ def _origin_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
     given = [name for name in _KEY_ORIGINS if data.get(name)]
     for name in given[1:]:
         yield problem(f"{given[0]} says already where the keys are; give one of them", name)
+    if given and data.get("discovery_url"):
+        yield problem(f"{given[0]} says already where the keys are; leave it out", "discovery_url")
 
 
 def _algorithm_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
@@ -177,6 +188,12 @@ def _tenant_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
     templated = TENANT in _text(data, "issuer")
     if templated and not _texts(data, "tenants"):
         yield problem("give the tenants to accept, as the issuer holds {tenantid}", "tenants")
+    if not templated:
+        for name in ("tenants", "discovery_url"):
+            if data.get(name):
+                yield problem("does nothing unless the issuer holds {tenantid}", name)
+        if any(TENANT in alias for alias in _texts(data, "issuer_aliases")):
+            yield problem("{tenantid} has to stand in the issuer too", "issuer_aliases")
     if _text(data, "issuer").replace(TENANT, "").count("{"):
         yield problem("the only placeholder is {tenantid}", "issuer")
 

@@ -87,7 +87,7 @@ class KeysSettings(_Section):
         ge=1,
         description="Shortest time between two fetches for one issuer, however many unknown `kid`s are sent.",
     )
-    deadline: Duration = Field(5.0, gt=0, le=60, description="Longest time one fetch may take.")
+    deadline: Duration = Field(5.0, gt=0, le=60, description="Longest time one fetch may take, discovery included.")
 
 
 class LimitsSettings(_Section):
@@ -102,7 +102,7 @@ class LimitsSettings(_Section):
     )
     connections: int = Field(4_096, ge=1, description="Connections open at once; more are closed unanswered.")
     waiting: int = Field(
-        1_024, ge=1, description="Decisions that may wait for keys at once; more get 503 `overloaded`."
+        1_024, ge=1, description="Decisions that may wait for one issuer's keys at once; more get 503 `overloaded`."
     )
     read_timeout: Duration = Field(
         10.0, gt=0, description="Longest time from the first byte of a request to its last (408 beyond)."

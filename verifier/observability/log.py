@@ -7,11 +7,14 @@ included).
 """
 
 import logging
+import queue
 import re
 import sys
+import threading
 from collections.abc import MutableMapping
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -46,7 +49,45 @@ _TOKEN_SHAPED = re.compile(r"eyJ[\w.=-]*|[\w-]{16,}\.[\w-]{16,}[\w.-]*|[\w+/=-]{
 Logger = structlog.stdlib.BoundLogger
 
 
-def open_log(form: str, level: str, stream: TextIO | None = None) -> Logger:
+class BackgroundStream:
+    """A stream whose reader cannot hold up whoever writes: lines wait in a bounded queue for a thread.
+
+    When the reader stalls and the queue is full, lines are dropped and counted in ``dropped``; deciding about
+    tokens goes on. ``close`` waits for what is queued, but not for ever.
+    """
+
+    def __init__(self, stream: TextIO, lines: int = 10_000) -> None:
+        self.dropped = 0
+        self._stream = stream
+        self._queue: queue.Queue[str | None] = queue.Queue(lines)
+        self._thread = threading.Thread(target=self._drain, name="log", daemon=True)
+        self._thread.start()
+
+    def write(self, text: str) -> None:
+        try:
+            self._queue.put_nowait(text)
+        except queue.Full:
+            self.dropped += 1
+
+    def flush(self) -> None:
+        """Nothing: the thread flushes what it writes."""
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def close(self, within: float = 1.0) -> None:
+        with suppress(queue.Full):
+            self._queue.put(None, timeout=within)
+        self._thread.join(within)
+
+    def _drain(self) -> None:
+        while (text := self._queue.get()) is not None:
+            with suppress(OSError, ValueError):  # a reader that is gone must not end the thread
+                self._stream.write(text)
+                self._stream.flush()
+
+
+def open_log(form: str, level: str, stream: TextIO | BackgroundStream | None = None) -> Logger:
     """The service's logger; ``form`` is ``json``, ``console`` or ``auto`` (by whether ``stream`` is a terminal).
 
     Also takes over what libraries log.
@@ -55,7 +96,7 @@ def open_log(form: str, level: str, stream: TextIO | None = None) -> Logger:
     console = form == "console" or (form == "auto" and out.isatty())
     renderer = structlog.dev.ConsoleRenderer(colors=out.isatty()) if console else structlog.processors.JSONRenderer()
     logger: Logger = structlog.wrap_logger(
-        structlog.WriteLogger(out),
+        structlog.WriteLogger(cast("TextIO", out)),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -70,6 +70,7 @@ class Metrics:
         )
         self.connections = self._gauge("connections", "Connections open on the data port.")
         self.connections_refused = self._counter("connections_refused", "Connections closed as too many were open.")
+        self.log_lines_dropped = self._gauge("log_lines_dropped", "Log lines dropped as nobody read them.")
         self.defects = self._counter("defects", "Errors that should not happen; each ended in a denial or 503.")
         self._gauge("build_info", "Always 1.", ("version",)).labels(__version__).set(1)
         for process_wide in (ProcessCollector, PlatformCollector, GCCollector):

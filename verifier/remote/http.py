@@ -4,11 +4,14 @@ import asyncio
 import ipaddress
 import re
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from time import time
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -17,6 +20,10 @@ from verifier.engine import SourceUnavailable
 
 MAX_BYTES = 1024 * 1024
 MAX_RETRY_AFTER = 300.0
+
+Result = TypeVar("Result")
+
+_FILE_THREADS = ThreadPoolExecutor(4, thread_name_prefix="files")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +44,18 @@ class Access:
     """How an issuer's documents may be fetched.
 
     ``ca_file`` replaces the system's authorities; ``bearer_file`` holds a token that the issuer demands
-    (Kubernetes), read anew for each fetch; ``insecure_http`` permits ``http`` beyond loopback.
+    (Kubernetes), read anew for each fetch; ``insecure_http`` permits ``http`` beyond loopback. The bearer token is
+    for the addresses that were configured: ``at`` leaves it out for others.
     """
 
     ca_file: Path | None = None
     bearer_file: Path | None = None
     insecure_http: bool = False
+
+    def at(self, url: str, configured: str) -> "Access":
+        """The access to ``url``, which metadata at ``configured`` named."""
+        same = urlsplit(url)[:2] == urlsplit(configured)[:2]
+        return self if same else replace(self, bearer_file=None)
 
 
 class HttpClient:
@@ -61,8 +74,8 @@ class HttpClient:
         if not may_fetch(url, insecure_http=access.insecure_http):
             raise SourceUnavailable(f"{url}: expected an https address")
         try:
-            headers = await asyncio.to_thread(_request_headers, access, etag)
-            context = await asyncio.to_thread(_tls, access.ca_file)
+            headers = await in_file_thread(_request_headers, access, etag)
+            context = await in_file_thread(_tls, access.ca_file)
             async with self._session.get(
                 url, headers=headers, ssl=context, allow_redirects=False, timeout=self._timeout
             ) as response:
@@ -108,6 +121,11 @@ def describe(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+async def in_file_thread(run: Callable[..., Result], *args: object) -> Result:
+    """Run what reads files apart from the loop, and from the threads that a stalled name resolution can fill."""
+    return await asyncio.get_running_loop().run_in_executor(_FILE_THREADS, partial(run, *args))
+
+
 def may_fetch(url: str, *, insecure_http: bool = False) -> bool:
     """Whether keys may come from ``url``: https, or http on loopback or where it was permitted.
 
@@ -117,7 +135,7 @@ def may_fetch(url: str, *, insecure_http: bool = False) -> bool:
         parts = urlsplit(url)
     except ValueError:
         return False
-    if not parts.hostname:
+    if not parts.hostname or "@" in parts.netloc:  # credentials in an address end up in logs
         return False
     return parts.scheme == "https" or (parts.scheme == "http" and (insecure_http or _is_loopback(parts.hostname)))
 

@@ -35,11 +35,13 @@ _RANDOM = random.SystemRandom()  # replicas that were seeded alike would all fet
 @dataclass(frozen=True, slots=True)
 class Freshness:
     """Seconds. ``refresh``: the longest time between looks; ``max_stale``: how old keys may get in an outage;
-    ``cooldown``: the shortest time between fetches, once keys are known."""
+    ``cooldown``: the shortest time between fetches, once keys are known; ``deadline``: the longest time for one,
+    discovery included."""
 
     refresh: float = 600.0
     max_stale: float = 86_400.0
     cooldown: float = 10.0
+    deadline: float = 5.0
 
 
 class KeyObserver(Protocol):
@@ -110,6 +112,7 @@ class RefreshingKeys:
         self._fetched_at_wall: float | None = None
         self._attempted_at: float | None = None
         self._due = 0.0
+        self._due_moved = asyncio.Event()
         self._failures = 0
         self._failure: str | None = None
         self._flight: asyncio.Task[None] | None = None
@@ -166,13 +169,18 @@ class RefreshingKeys:
             with suppress(Exception):  # whatever it was, keys must not stop being fetched
                 await self.refresh()
             await asyncio.sleep(SHORTEST_PAUSE)
-            while (wait := self._due - self._clock()) > 0:  # noqa: ASYNC110 - a fetch meanwhile moves it
-                await asyncio.sleep(wait)
+            while (wait := self._due - self._clock()) > 0:
+                self._due_moved.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._due_moved.wait()
 
     async def _fetch(self) -> None:
         self._attempted_at = self._clock()
         try:
-            self._succeed(await self._origin.fetch(self._fetched))
+            async with asyncio.timeout(self._freshness.deadline):
+                fetched = await self._origin.fetch(self._fetched)
+            self._succeed(fetched)
         except Exception as error:  # noqa: BLE001 - whatever an origin raises, the keys in hand stay
             failure = error if isinstance(error, SourceUnavailable) else SourceUnavailable(describe(error))
             self._fail(failure)
@@ -183,6 +191,7 @@ class RefreshingKeys:
         changed = before != fetched.keys
         self._fetched, self._fetched_at, self._fetched_at_wall = fetched, self._clock(), time()
         self._failures, self._failure = 0, None
+        self._due_moved.set()
         self._due = self._fetched_at + refresh_delay(self._freshness, fetched.max_age, self._jitter())
         if changed:
             self._on_change(self._issuer, fetched.keys)
@@ -191,6 +200,7 @@ class RefreshingKeys:
     def _fail(self, failure: SourceUnavailable) -> None:
         self._failures += 1
         self._failure = failure.detail
+        self._due_moved.set()
         self._due = self._clock() + retry_delay(
             self._freshness,
             self._failures,

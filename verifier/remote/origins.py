@@ -1,6 +1,5 @@
 """Where an issuer's keys come from: its metadata, a fixed address, or files."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Protocol
 from verifier.core import keys, strict_json
 from verifier.core.keys import KeySet
 from verifier.engine import SourceUnavailable
-from verifier.remote.http import Access, HttpClient, Reply
+from verifier.remote.http import Access, HttpClient, Reply, in_file_thread
 from verifier.remote.metadata import discover
 
 METADATA_TTL = 3600.0
@@ -76,7 +75,8 @@ class Discovered:
     async def fetch(self, previous: Fetched | None) -> Fetched:
         if self._found is None or self._clock() - self._found_at > METADATA_TTL:
             metadata = await discover(self._http, self._issuer, self._access, base=self._base)
-            self._found = JwksUri(self._http, metadata["jwks_uri"], self._access)
+            uri = metadata["jwks_uri"]
+            self._found = JwksUri(self._http, uri, self._access.at(uri, self._base or self._issuer))
             self._found_at = self._clock()
             previous = None  # an ETag belongs to an address
         try:
@@ -96,7 +96,7 @@ class Files:
 
     async def fetch(self, previous: Fetched | None) -> Fetched:
         try:
-            contents = await asyncio.to_thread(lambda: tuple(path.read_bytes() for path in self._paths))
+            contents = await in_file_thread(self._read)
             if previous is not None and contents == self._contents:
                 return previous
             loaded = Fetched(self._load(contents))
@@ -104,6 +104,9 @@ class Files:
             raise SourceUnavailable(f"{', '.join(map(str, self._paths))}: {error}") from error
         self._contents = contents
         return loaded
+
+    def _read(self) -> tuple[bytes, ...]:
+        return tuple(path.read_bytes() for path in self._paths)
 
 
 def jwks_file(path: Path) -> Files:

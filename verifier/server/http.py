@@ -22,6 +22,9 @@ from verifier.observability.observer import Observer
 from verifier.surfaces import answer
 from verifier.surfaces.surface import Answer, Request
 
+OTHER_HEADERS_BYTES = 32_768
+"""Room for all the header fields of a request but the longest."""
+
 Handler = Callable[[Request], Awaitable[Answer]]
 
 
@@ -74,7 +77,8 @@ class HttpServer(web.Server):
 
     async def _respond(self, request: web.BaseRequest) -> web.Response:
         try:
-            return _response(await self._answer(request))
+            # After a request to upgrade, aiohttp would take what follows for another protocol.
+            return _response(await self._answer(request), close="Upgrade" in request.headers)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001 - rule: what a client sends never ends in a 5xx
@@ -124,7 +128,7 @@ class HttpServer(web.Server):
 class _Connection(RequestHandler):
     """One connection."""
 
-    __slots__ = ("_arrival", "_server")
+    __slots__ = ("_arrival", "_pending_bytes", "_server")
 
     def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
         bounds = server.bounds
@@ -139,6 +143,7 @@ class _Connection(RequestHandler):
         )
         self._server = server
         self._arrival: asyncio.TimerHandle | None = None
+        self._pending_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if self._server.full:
@@ -164,8 +169,14 @@ class _Connection(RequestHandler):
                 self._current_request.content.set_exception(ValueError("broken framing"))
         if self._messages or self._current_request is not None:
             self._arrived()
+            return
+        self._pending_bytes += len(data)
+        if self._pending_bytes > self._server.bounds.header_bytes + OTHER_HEADERS_BYTES:
+            self._refuse(431, "the header fields are beyond the limit")
         elif data and self._arrival is None:
-            self._arrival = self._loop.call_later(self._server.bounds.read_timeout, self._too_slow)
+            self._arrival = self._loop.call_later(
+                self._server.bounds.read_timeout, self._refuse, 408, "the request did not arrive in time"
+            )
 
     def handle_error(
         self,
@@ -184,14 +195,17 @@ class _Connection(RequestHandler):
         """Nothing: aiohttp's texts quote the request."""
 
     def _arrived(self) -> None:
+        """A request is whole: its time and size are counted anew for the next."""
+        self._pending_bytes = 0
         if self._arrival is not None:
             self._arrival.cancel()
             self._arrival = None
 
-    def _too_slow(self) -> None:
-        self._arrival = None
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer a request that is not whole yet, and end the connection."""
+        self._arrived()
         if self.transport is not None and not self._messages and self._current_request is None:
-            self.transport.write(_raw(self._server.error(408, "the request did not arrive in time")))
+            self.transport.write(_raw(self._server.error(status, detail)))
             self.force_close()
 
 
