@@ -13,7 +13,7 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 from verifier import __version__
 from verifier.config import IssuerSettings, Settings
 from verifier.config.issuers import core_issuer
-from verifier.core.issuer import Issuers
+from verifier.core.issuer import TENANT, Issuers
 from verifier.core.keys import KeySet
 from verifier.engine import Engine, Limits
 from verifier.observability.log import Logger
@@ -55,10 +55,10 @@ def origin_of(issuer: IssuerSettings, http: HttpClient) -> Origin:
     if issuer.public_key_files is not None:
         return origins.pem_files(issuer.public_key_files)
     if issuer.secret_file is not None:
-        return origins.secret_file(issuer.secret_file)
+        return origins.secret_file(issuer.secret_file, issuer.algorithms)
     if issuer.jwks_uri is not None:
         return origins.JwksUri(http, issuer.jwks_uri, access)
-    base = issuer.discovery_url if "{tenantid}" in issuer.issuer else None
+    base = issuer.discovery_url if TENANT in issuer.issuer else None
     return origins.Discovered(http, issuer.issuer, access, base=base)
 
 

@@ -13,7 +13,9 @@ def test_every_character_of_a_b64token_is_taken() -> None:
     assert token_text(["Bearer aZ09-._~+/=="]) == "aZ09-._~+/=="
 
 
-@pytest.mark.parametrize("values", [[], ["Basic abc"], [""], ["Bearers abc"], ["DPoP abc"], ["xBearer abc"]])
+@pytest.mark.parametrize(
+    "values", [[], ["Basic abc"], [""], ["Bearers abc"], ["Bearer-MAC abc"], ["DPoP abc"], ["xBearer abc"]]
+)
 def test_credentials_of_another_scheme_are_a_missing_token(values: list[str]) -> None:
     with pytest.raises(Rejected) as refusal:
         token_text(values)

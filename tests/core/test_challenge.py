@@ -37,6 +37,11 @@ def test_scopes_are_named_for_no_other_reason() -> None:
     assert "scope=" not in (challenge.www_authenticate(Denied(Reason.EXPIRED, "why", scopes=("a",))) or "")
 
 
+def test_a_scope_cannot_break_out_of_the_challenge() -> None:
+    denied = Denied(Reason.INSUFFICIENT_SCOPE, "why", scopes=('a", b="\r\nX: y',))
+    assert (challenge.www_authenticate(denied) or "").endswith("scope=\"a', b='''X: y\"")
+
+
 def test_a_detail_cannot_break_out_of_the_challenge() -> None:
     written = challenge.www_authenticate(Denied(Reason.EXPIRED, 'a"b\\c\r\nX: y\x00é'))
     assert written == "Bearer realm=\"verifier\", error=\"invalid_token\", error_description=\"a'b'c''X: y''\""

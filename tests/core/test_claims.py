@@ -6,6 +6,7 @@ from tests.support import AUD, ISS, NOW, claims, issuer, sign
 from verifier.core import token
 from verifier.core.claims import (
     check_audience,
+    check_client,
     check_dates,
     check_scopes,
     check_standing,
@@ -76,6 +77,10 @@ def test_an_absent_type_is_a_plain_jwt_and_not_an_access_token() -> None:
 
 def test_media_types_lose_their_prefix_and_case() -> None:
     assert media_type("Application/AT+jwt") == "at+jwt"
+
+
+def test_a_signed_issuer_that_is_no_text_is_not_that_of_the_key() -> None:
+    assert refused(iss=[ISS]) is Reason.UNTRUSTED_ISSUER
 
 
 def test_the_signed_issuer_must_be_that_of_the_key() -> None:
@@ -261,6 +266,7 @@ def test_equal_values_satisfy(found: object, value: Any) -> None:
         (check_texts, "sub", "the sub of the token is not a string"),
         (check_texts, "jti", "the jti of the token is not a string"),
         (check_audience, "aud", "the aud of the token is neither a string nor an array of strings"),
+        (check_client, "client_id", "the client_id of the token is not a string"),
         (check_scopes, "scope", "the claim scope is neither a string nor an array of strings"),
         (check_scopes, "scp", "the claim scp is neither a string nor an array of strings"),
     ],

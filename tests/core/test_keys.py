@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -151,7 +152,7 @@ def test_a_key_marked_for_verification_fits() -> None:
     assert chosen(keys.load_jwks({"keys": [entry]})).kid == "k1"
 
 
-@pytest.mark.parametrize("own", [ISS, "https://login.example/{tenantid}/v2.0"])
+@pytest.mark.parametrize("own", [ISS, ISS.replace("issuer", "{tenantid}")])
 def test_a_key_bound_to_an_issuer_speaks_for_it(own: str) -> None:
     assert chosen(keys.load_jwks({"keys": [public_jwk(private_key(), issuer=own)]}))
 
@@ -193,18 +194,50 @@ def test_what_is_no_key_in_pem_is_refused(text: bytes) -> None:
 
 
 def test_a_secret_of_32_bytes_is_taken_and_a_shorter_one_refused() -> None:
-    assert chosen(keys.load_secret(bytes(range(32))), "HS256", "any").type.kty == "oct"
+    assert chosen(keys.load_secret(bytes(range(32)), ["HS256"]), "HS256", "any").type.kty == "oct"
     with pytest.raises(ValueError, match="32 bytes"):
-        keys.load_secret(bytes(range(31)))
+        keys.load_secret(bytes(range(31)), ["HS256"])
+
+
+@pytest.mark.parametrize(("algorithm", "needed"), [("HS384", 48), ("HS512", 64)])
+def test_a_secret_is_as_long_as_the_hash(algorithm: str, needed: int) -> None:
+    assert keys.load_secret(bytes(range(needed)), ["HS256", algorithm])
+    with pytest.raises(ValueError, match=f"{needed} bytes"):
+        keys.load_secret(bytes(range(needed - 1)), ["HS256", algorithm])
+
+
+def test_a_jwk_in_the_place_of_a_secret_is_refused() -> None:
+    with pytest.raises(ValueError, match="jwks_file"):
+        keys.load_secret(json.dumps(public_jwk(private_key())).encode(), ["HS256"])
+
+
+def test_several_keys_in_one_pem_file_are_refused() -> None:
+    pems = [private_key(algorithm).as_pem(private=False) for algorithm in ("RS256", "ES256")]  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="found 2"):
+        keys.load_pem([b"".join(pems)])
+
+
+@pytest.mark.parametrize("sign_bit", [0, 2**255])
+@pytest.mark.parametrize("y", [*keys.ED25519_WEAK, 2**255 - 19, 2**255 - 18])
+def test_an_ed25519_key_of_small_order_is_weak(y: int, sign_bit: int) -> None:
+    x = base64url.encode((y | sign_bit).to_bytes(32, "little"))
+    assert dropped({"kty": "OKP", "crv": "Ed25519", "x": x}) is Dropped.WEAK
+
+
+def test_a_key_of_one_tenant_does_not_speak_for_another_host() -> None:
+    templated = keys.load_jwks({"keys": [public_jwk(private_key(), issuer="https://sts.example/{tenantid}/")]})
+    assert templated.choose("RS256", "k1", "https://sts.example/t1/")
+    with pytest.raises(Rejected):
+        templated.choose("RS256", "k1", "https://other.example/t1/")
 
 
 def test_a_secret_never_serves_an_asymmetric_algorithm() -> None:
-    unknown(keys.load_secret(bytes(range(32))), "RS256", None)
+    unknown(keys.load_secret(bytes(range(32)), ["HS256"]), "RS256", None)
 
 
 def test_a_public_key_in_the_place_of_a_secret_is_refused() -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the text is joserfc's
-        keys.load_secret(private_key().as_pem(private=False))  # type: ignore[union-attr]
+        keys.load_secret(private_key().as_pem(private=False), ["HS256"])  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("change", [{"kid": "other"}, {"alg": "PS256"}, {"issuer": "https://other.example/"}])
@@ -216,7 +249,7 @@ def test_a_key_that_may_be_used_for_something_else_is_another_key(change: dict[s
 
 
 def test_the_repr_of_a_key_shows_no_material() -> None:
-    assert "material" not in repr(keys.load_secret(bytes(range(32))))
+    assert "material" not in repr(keys.load_secret(bytes(range(32)), ["HS256"]))
 
 
 def test_a_key_of_type_oct_is_a_secret_even_without_its_value() -> None:

@@ -17,7 +17,7 @@ VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "jws.json").rea
 
 def key_set(jwk: dict[str, Any]) -> KeySet:
     if jwk["kty"] == "oct":
-        return keys.load_secret(base64url.decode(jwk["k"]))
+        return keys.load_secret(base64url.decode(jwk["k"]), ["HS256"])
     return keys.load_jwks({"keys": [jwk]})
 
 

@@ -450,7 +450,7 @@ async def test_pem_files_and_a_secret_are_keys_too(tmp_path: Path) -> None:
     pem, secret = tmp_path / "key.pem", tmp_path / "secret"
     pem.write_bytes(private_key("ES256").as_pem(private=False))  # type: ignore[union-attr]
     secret.write_text("0123456789abcdef0123456789abcdef\n")
-    fetched: list[Fetched] = [await pem_files((pem,)).fetch(None), await secret_file(secret).fetch(None)]
+    fetched: list[Fetched] = [await pem_files((pem,)).fetch(None), await secret_file(secret, ["HS256"]).fetch(None)]
     assert [found.keys.keys[0].type.kty for found in fetched] == ["EC", "oct"]
 
 

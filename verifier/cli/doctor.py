@@ -24,6 +24,7 @@ from verifier.cli.common import (
 from verifier.config import IssuerSettings, Settings
 from verifier.core import keys, strict_json
 from verifier.core.algorithms import KEY_TYPE
+from verifier.core.issuer import TENANT
 from verifier.core.keys import KeySet
 from verifier.engine import SourceUnavailable
 from verifier.remote.http import Access, HttpClient, certificate_expires, open_session
@@ -89,7 +90,7 @@ async def _fetch(issuer: IssuerSettings, http: HttpClient, report: Report) -> Ke
     access = Access(issuer.ca_file, issuer.bearer_file, issuer.allow_insecure_http)
     uri = issuer.jwks_uri
     if uri is None:
-        base = issuer.discovery_url if "{tenantid}" in issuer.issuer else None
+        base = issuer.discovery_url if TENANT in issuer.issuer else None
         report.keys_from = "discovery"
         uri = str((await discover(http, issuer.issuer, access, base=base))["jwks_uri"])
         access = access.at(uri, base or issuer.issuer)

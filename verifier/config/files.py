@@ -24,7 +24,7 @@ def _files(issuer: IssuerSettings) -> Iterator[tuple[str, Path, Callable[[bytes]
     for place, path in enumerate(issuer.public_key_files or ()):
         yield f"public_key_files[{place}]", path, lambda content: keys.load_pem([content])
     if issuer.secret_file is not None:
-        yield "secret_file", issuer.secret_file, lambda content: keys.load_secret(content.strip())
+        yield "secret_file", issuer.secret_file, lambda content: keys.load_secret(content.strip(), issuer.algorithms)
     if issuer.ca_file is not None:
         yield "ca_file", issuer.ca_file, _certificate
 

@@ -14,11 +14,11 @@ from pydantic import ValidationError, ValidatorFunctionWrapHandler
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from verifier.core.algorithms import KEY_TYPE, SYMMETRIC
+from verifier.core.issuer import TENANT
 from verifier.presets import presets
 from verifier.remote.http import may_fetch
 
 Finder = Callable[[Mapping[str, Any]], list[InitErrorDetails]]
-TENANT = "{tenantid}"
 EMPTY_LIST = "an empty list is refused: list what is accepted"
 _KEY_ORIGINS = ("jwks_uri", "jwks_file", "public_key_files", "secret_file")
 

@@ -30,6 +30,9 @@ KEY_TYPE: Mapping[str, KeyType] = MappingProxyType(
 )
 """Algorithm → the one type of key that fits. What is not here, ``none`` above all, cannot be configured."""
 
+SECRET_BYTES: Mapping[str, int] = MappingProxyType({"HS256": 32, "HS384": 48, "HS512": 64})
+"""The shortest secret of an algorithm: as long as its hash (RFC 7518 §3.2)."""
+
 SYMMETRIC = frozenset(name for name, key_type in KEY_TYPE.items() if key_type == OCT)
 
 DEFAULT = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")

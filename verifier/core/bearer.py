@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from verifier.core.reasons import Reason, Rejected
 
 # b64token of RFC 6750 §2.1, after the scheme in any letter case and at least one space (RFC 9110 §11.4).
+_SCHEME = re.compile(r"bearer(?![A-Za-z0-9!#$%&'*+\-.^_`|~])", re.IGNORECASE | re.ASCII)  # a token of RFC 9110 §5.6.2
 _BEARER = re.compile(r"bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE | re.ASCII)
 
 
@@ -31,4 +32,4 @@ def token_text(values: Sequence[str]) -> str:
 
 
 def _names_bearer(value: str) -> bool:
-    return value[:6].lower() == "bearer" and not value[6:7].isalnum()
+    return _SCHEME.match(value) is not None

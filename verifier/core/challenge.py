@@ -39,7 +39,8 @@ TITLE: Mapping[Family, str] = MappingProxyType(
 
 REALM = "verifier"
 
-# What may not stand in an error_description (RFC 6750 §3). A detail can name a configured claim.
+# What may not stand in an error_description or a scope (RFC 6750 §3). A detail can name a configured claim, and
+# the scopes come from whoever asks.
 _NOT_ALLOWED = re.compile(r"[^\x20\x21\x23-\x5b\x5d-\x7e]")
 
 
@@ -54,11 +55,14 @@ def www_authenticate(denied: Denied) -> str | None:
     challenge = f'Bearer realm="{REALM}"'
     error = _ERROR.get(denied.family)
     if error is not None:
-        description = _NOT_ALLOWED.sub("'", denied.detail)
-        challenge += f', error="{error}", error_description="{description}"'
+        challenge += f', error="{error}", error_description="{_quotable(denied.detail)}"'
     if denied.reason is Reason.INSUFFICIENT_SCOPE:
-        challenge += f', scope="{" ".join(denied.scopes)}"'
+        challenge += f', scope="{_quotable(" ".join(denied.scopes))}"'
     return challenge
+
+
+def _quotable(text: str) -> str:
+    return _NOT_ALLOWED.sub("'", text)
 
 
 def problem(denied: Denied) -> dict[str, Any]:

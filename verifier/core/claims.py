@@ -68,7 +68,8 @@ def media_type(typ: str) -> str:
 
 def check_issuer(token: Token, issuer: Issuer) -> None:
     """``iss`` once more, now that it is signed: a key must never speak for another issuer."""
-    if token.unverified_claims.get("iss") not in issuer.identifiers:
+    claimed = token.unverified_claims.get("iss")
+    if not isinstance(claimed, str) or claimed not in issuer.identifiers:
         raise Rejected(Reason.UNTRUSTED_ISSUER, "the iss of the token is not that of its key")
 
 
@@ -98,9 +99,9 @@ def check_audience(token: Token, issuer: Issuer) -> None:
 
 def check_client(token: Token, issuer: Issuer) -> None:
     """Every claim that names the client names one of the configured clients (RFC 9068 §2.2, OIDC Core §2)."""
+    named = clients(token.unverified_claims, issuer)  # raises for one that is no string, whoever is accepted
     if not issuer.client_ids:
         return
-    named = clients(token.unverified_claims, issuer)
     if not named:
         raise Rejected(
             Reason.MISSING_CLAIM,

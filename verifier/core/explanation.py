@@ -222,7 +222,7 @@ def _standing_steps(token: Token, issuer: Issuer, now: float, demands: policy.Re
     try:
         principal = claims.identify(token, easy)
     except Rejected:
-        names = [text[0] for text in STANDING_TEXTS.values()]
+        names = [*(text[0] for text in STANDING_TEXTS.values()), *DEMANDS]
         return tuple(_not_reached(name, "a claim above cannot be read") for name in names)
     standing = tuple(
         _step(
@@ -236,16 +236,19 @@ def _standing_steps(token: Token, issuer: Issuer, now: float, demands: policy.Re
     return standing + _demand_steps(principal, demands)
 
 
+DEMANDS = ("demanded audience", "demanded scopes")
+
+
 def _demand_steps(principal: Principal, demands: policy.Requirement) -> tuple[Step, ...]:
     return (
         _step(
-            "demanded audience",
+            DEMANDS[0],
             _any_of(demands.audiences) if demands.audiences else "any",
             ", ".join(principal.audiences),
             lambda: policy.check_audience(demands, principal),
         ),
         _step(
-            "demanded scopes",
+            DEMANDS[1],
             " ".join(demands.scopes) or "none",
             " ".join(principal.scopes),
             lambda: policy.check_scopes(demands, principal),

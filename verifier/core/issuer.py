@@ -8,6 +8,9 @@ from verifier.core.claim_path import ClaimPath
 from verifier.core.reasons import Reason, Rejected
 from verifier.core.token import Token
 
+TENANT = "{tenantid}"
+"""What stands for a tenant in the metadata and keys of issuers that serve many (Entra)."""
+
 ClaimValue = str | int | float | bool
 
 

@@ -4,7 +4,7 @@ One odd key must not cost the others, so each is judged alone and what is not us
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -12,8 +12,9 @@ from typing import Any
 
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from verifier.core import base64url
-from verifier.core.algorithms import KEY_TYPE, OCT, RSA, KeyType
+from verifier.core import base64url, strict_json
+from verifier.core.algorithms import ED25519, KEY_TYPE, OCT, RSA, SECRET_BYTES, KeyType
+from verifier.core.issuer import TENANT
 from verifier.core.reasons import Reason, Rejected
 
 MAX_KEYS = 200
@@ -23,6 +24,11 @@ RSA_BITS = range(2048, 8193)
 """Below, a modulus can be factored; above, one signature costs milliseconds."""
 
 RSA_EXPONENTS = range(3, 2**64)
+
+_P25519 = 2**255 - 19
+_ORDER_8 = 0x5FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+ED25519_WEAK = frozenset({0, 1, _P25519 - 1, _ORDER_8, _P25519 - _ORDER_8})
+"""The y of the points of small order (RFC 7748 §7): one signature under such a key holds for many messages."""
 
 Material = RSAKey | ECKey | OKPKey | OctKey
 
@@ -54,11 +60,13 @@ class Key:
     material: Material = field(repr=False, compare=False)
 
     def fits(self, algorithm: str, iss: str) -> bool:
-        return (
-            self.type == KEY_TYPE.get(algorithm)
-            and self.algorithm in (None, algorithm)
-            and (self.issuer is None or self.issuer == iss or "{tenantid}" in self.issuer)
-        )
+        return self.type == KEY_TYPE.get(algorithm) and self.algorithm in (None, algorithm) and self._speaks_for(iss)
+
+    def _speaks_for(self, iss: str) -> bool:
+        if self.issuer is None or self.issuer == iss:
+            return True
+        before, template, after = self.issuer.partition(TENANT)
+        return bool(template) and iss.startswith(before) and iss.endswith(after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,21 +139,35 @@ def load_pem(texts: Iterable[bytes]) -> KeySet:
     return KeySet(loaded, any_kid=True)
 
 
-def load_secret(secret: bytes) -> KeySet:
-    """A shared secret for HS256, HS384 and HS512 (RFC 7518 §3.2).
+def load_secret(secret: bytes, algorithms: Sequence[str]) -> KeySet:
+    """A shared secret for ``algorithms`` (RFC 7518 §3.2).
 
-    Raises ``ValueError`` for fewer than 32 bytes or for a public key in the secret's place.
+    Raises ``ValueError`` where it is shorter than the hash of one of them, or for a public key, in PEM or as a
+    JWK, in the secret's place.
     """
-    if len(secret) < 32:
-        raise ValueError(f"a secret needs 32 bytes or more, found {len(secret)}")
+    needed = max(SECRET_BYTES.get(algorithm, 32) for algorithm in algorithms)
+    if len(secret) < needed:
+        raise ValueError(f"a secret for {' and '.join(algorithms)} needs {needed} bytes or more, found {len(secret)}")
+    if _is_json_object(secret):
+        raise ValueError("expected the bytes of a secret, found a JSON object; a JWK Set goes under jwks_file")
     material = OctKey.import_key(secret)
     key = Key(None, OCT, None, None, material.thumbprint(), material)
     return KeySet((key,), any_kid=True)
 
 
+def _is_json_object(text: bytes) -> bool:
+    try:
+        strict_json.parse_object(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _pem_key(text: bytes) -> Key:
     if b"PRIVATE" in text:
         raise ValueError("expected a public key, found a private one")
+    if (found := text.count(b"-----BEGIN ")) > 1:
+        raise ValueError(f"expected one key or certificate in a file, found {found}; put each into a file of its own")
     for kind in (RSAKey, ECKey, OKPKey):
         try:
             jwk = kind.import_key(text).as_dict(private=False)
@@ -202,6 +224,8 @@ def _material(kty: str | None, entry: Mapping[str, Any]) -> tuple[KeyType, Mater
         key_type, kind, members = KeyType(kty or "", _text(entry, "crv")), OKPKey, ("kty", "crv", "x")
     if key_type not in _ASYMMETRIC:
         raise _Unusable(Dropped.UNSUPPORTED)
+    if key_type == ED25519:
+        _refuse_weak_ed25519(entry)
     try:
         return key_type, kind.import_key({name: entry[name] for name in members})
     except Exception:  # noqa: BLE001 - joserfc raises KeyError, TypeError, ValueError and its own on odd input
@@ -215,11 +239,22 @@ def _refuse_weak_rsa(entry: Mapping[str, Any]) -> None:
         raise _Unusable(Dropped.WEAK)
 
 
+def _refuse_weak_ed25519(entry: Mapping[str, Any]) -> None:
+    encoded = _bytes(entry, "x")
+    y = int.from_bytes(encoded, "little") & (2**255 - 1)  # the last bit is the sign of x (RFC 8032 §5.1.2)
+    if len(encoded) == 32 and y % _P25519 in ED25519_WEAK:
+        raise _Unusable(Dropped.WEAK)
+
+
 def _number(entry: Mapping[str, Any], name: str) -> int:
     """Base64urlUInt (RFC 7518 §2)."""
+    return int.from_bytes(_bytes(entry, name), "big")
+
+
+def _bytes(entry: Mapping[str, Any], name: str) -> bytes:
     text = _text(entry, name)
     try:
-        return int.from_bytes(base64url.decode(text or ""), "big")
+        return base64url.decode(text or "")
     except ValueError:
         raise _Unusable(Dropped.MALFORMED) from None
 

@@ -1,6 +1,6 @@
 """Where an issuer's keys come from: its metadata, a fixed address, or files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -117,8 +117,8 @@ def pem_files(paths: tuple[Path, ...]) -> Files:
     return Files(paths, keys.load_pem)
 
 
-def secret_file(path: Path) -> Files:
-    return Files((path,), lambda contents: keys.load_secret(contents[0].strip()))
+def secret_file(path: Path, algorithms: Sequence[str]) -> Files:
+    return Files((path,), lambda contents: keys.load_secret(contents[0].strip(), algorithms))
 
 
 def _key_set(reply: Reply, url: str) -> Fetched:
