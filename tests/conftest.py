@@ -1,11 +1,13 @@
 """Fixtures of the whole suite."""
 
 import os
+import secrets
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
-from tests.support import AUD, Client, FakeIssuer, fake_issuer, serve, settings
+from tests.support import ADMIN_TOKEN, AUD, Client, FakeIssuer, fake_issuer, serve, settings
 
 
 @pytest.fixture(autouse=True)
@@ -14,6 +16,21 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("VERIFIER_") or name in {"TOKEN_ISSUER", "AUDIENCE", "JWKS_URI"}:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def secret_file(tmp_path: Path) -> Path:
+    """A file with the client secret for introspection."""
+    path = tmp_path / "client-secret"
+    path.write_text(secrets.token_hex())
+    return path
+
+
+@pytest.fixture
+def admin_token_file(tmp_path: Path) -> Path:
+    path = tmp_path / "admin-token"
+    path.write_text(f"{ADMIN_TOKEN}\n")
+    return path
 
 
 @pytest.fixture

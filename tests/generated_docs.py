@@ -28,12 +28,24 @@ def _configuration() -> str:
     text = [(DOCS / "configuration.head.md").read_text("utf-8").rstrip(), ""]
     sections = {"": schema, **{name: _resolve(schema, part) for name, part in schema["properties"].items()}}
     sections["issuers"] = _resolve(schema, sections["issuers"]["items"])
+    sections = {title: section for name, part in sections.items() for title, section in _with_parts(schema, name, part)}
     for name, section in sections.items():
         if "properties" not in section:
             continue
         text += [f"## {_title(name)}", "", section.get("description", "") if name else "", ""]
         text += ["| Key | Type | Default | Means |", "|---|---|---|---|", *_rows(schema, section), ""]
     return "\n".join(line for line, after in zip(text, [*text[1:], "x"], strict=True) if line or after) + "\n"
+
+
+def _with_parts(
+    schema: Mapping[str, Any], name: str, section: Mapping[str, Any]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The section, and those inside of it that may be left out."""
+    yield name, section
+    for key, part in section.get("properties", {}).items():
+        for option in part.get("anyOf", ()):
+            if "$ref" in option:
+                yield f"{name}[].{key}", _resolve(schema, option)
 
 
 def _title(name: str) -> str:
@@ -55,6 +67,8 @@ def _rows(schema: Mapping[str, Any], section: Mapping[str, Any]) -> Iterator[str
 
 
 def _type(schema: Mapping[str, Any], part: Mapping[str, Any]) -> str:
+    if "$ref" in part:
+        return "map"
     if "anyOf" in part:
         kinds = [_type(schema, option) for option in part["anyOf"] if option.get("type") != "null"]
         return " or ".join(dict.fromkeys(kinds))

@@ -3,11 +3,13 @@
 import asyncio
 import io
 import json
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -25,6 +27,7 @@ from verifier.observability.log import open_log
 ISS = "https://issuer.example/"
 AUD = "https://api.example"
 NOW = 1_700_000_000
+ADMIN_TOKEN = secrets.token_hex(16)
 
 PrivateKey = RSAKey | ECKey | OKPKey | OctKey
 
@@ -94,7 +97,8 @@ def issuer(**changes: Any) -> Issuer:
 
 @dataclass
 class FakeIssuer:
-    """An issuer over real HTTP whose answers the test decides; it counts what it is asked.
+    """An issuer over real HTTP whose answers the test decides; it counts what it is asked. ``active`` are the
+    introspection answers by token.
 
     It stands in for the identity providers that cannot run here. ``fault`` replaces the answer to everything.
     """
@@ -105,6 +109,8 @@ class FakeIssuer:
     fault: Callable[[web.Request], Any] | None = None
     discoveries: int = 0
     key_fetches: int = 0
+    introspections: int = 0
+    active: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: list[web.Request] = field(default_factory=list)
     _runner: web.AppRunner | None = None
 
@@ -135,11 +141,26 @@ class FakeIssuer:
             return await answer if asyncio.iscoroutine(answer) else answer  # type: ignore[no-any-return]
         if request.path == "/.well-known/openid-configuration":
             self.discoveries += 1
-            return web.json_response({"issuer": self.url, "jwks_uri": f"{self.url}/jwks"})
+            return web.json_response(
+                {
+                    "issuer": self.url,
+                    "jwks_uri": f"{self.url}/jwks",
+                    "introspection_endpoint": f"{self.url}/introspect",
+                }
+            )
         if request.path == "/jwks":
             self.key_fetches += 1
             return web.json_response({"keys": [public_jwk(key) for key in self.keys]}, headers=self.jwks_headers)
+        if request.path == "/introspect":
+            self.introspections += 1
+            token = str((await request.post())["token"])
+            return web.json_response(self.active.get(token, {"active": False}))
         return web.Response(status=404)
+
+    def opaque(self, token: str, **changes: Any) -> str:
+        """Make ``token`` one that introspection calls active."""
+        self.active[token] = {"active": True, **claims(time.time(), **{"iss": self.url, **changes})}
+        return token
 
 
 @asynccontextmanager
@@ -156,6 +177,18 @@ def settings(*issuers: Mapping[str, Any], **changes: Any) -> Settings:
     return Settings.model_validate(
         {"listen": "127.0.0.1:0", "ops": {"listen": "127.0.0.1:0"}, "issuers": [*issuers], **changes}
     )
+
+
+def opaque_issuer(name: str, endpoint: str, secret_file: Path, **introspection: Any) -> dict[str, Any]:
+    """The configuration of an issuer that is asked about all of its tokens at ``endpoint``."""
+    asked = {"endpoint": endpoint, "client_id": "verifier", "client_secret_file": str(secret_file), **introspection}
+    return {
+        "name": name,
+        "issuer": f"https://{name}.example",
+        "audiences": [AUD],
+        "introspect": "only",
+        "introspection": asked,
+    }
 
 
 @dataclass
@@ -186,9 +219,13 @@ class Client:
         async with self.http.post(self.url + path, **request) as answer:
             return await Reply.of(answer)
 
-    async def ops(self, path: str) -> "Reply":
-        async with self.http.get(f"http://{self.service.ops_address}{path}") as answer:
+    async def ops(self, path: str, method: str = "GET", **request: Any) -> "Reply":
+        async with self.http.request(method, f"http://{self.service.ops_address}{path}", **request) as answer:
             return await Reply.of(answer)
+
+    async def admin(self, method: str, path: str = "", token: str = ADMIN_TOKEN, **request: Any) -> "Reply":
+        headers = {"Authorization": f"Bearer {token}"}
+        return await self.ops(f"/admin/revocations{path}", method, headers=headers, **request)
 
     async def metric(self, name: str, **labels: str) -> float:
         """The value of one sample of ``/metrics``; 0 where it is not there yet."""

@@ -13,8 +13,10 @@ from verifier.core.issuer import Issuer, Issuers
 from verifier.core.keys import KeySet
 from verifier.core.policy import Requirement
 from verifier.core.reasons import Reason
+from verifier.core.revocation import Revocations
 from verifier.core.verdict import Allowed, Denied, Verdict
-from verifier.engine import Engine, Limits, Question, SourceUnavailable
+from verifier.engine import Engine, Question
+from verifier.ports import Limits, Sources, SourceUnavailable
 from verifier.store.memory import MemoryCache
 
 
@@ -53,13 +55,76 @@ class Source:
 @dataclass
 class Seen:
     hits: list[bool] = field(default_factory=list)
+    shared_hits: list[bool] = field(default_factory=list)
+    introspections: list[tuple[str, str]] = field(default_factory=list)
     defects: list[Exception] = field(default_factory=list)
 
-    def cache_lookup(self, *, hit: bool) -> None:
-        self.hits.append(hit)
+    def cache_lookup(self, tier: str, *, hit: bool) -> None:
+        (self.hits if tier == "memory" else self.shared_hits).append(hit)
+
+    def introspected(self, issuer: str, result: str, seconds: float) -> None:
+        self.introspections.append((issuer, result))
+
+    def introspection_failed(self, issuer: str, detail: str) -> None:
+        """Counted above."""
 
     def defect(self, error: Exception) -> None:
         self.defects.append(error)
+
+
+@dataclass
+class Answering:
+    """An introspection endpoint: by token, or ``always`` the same. ``gate`` holds its answers back."""
+
+    answers: dict[str, Any] = field(default_factory=dict)
+    always: Any = None
+    asked: list[str] = field(default_factory=list)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    async def ask(self, token: str) -> Any:
+        self.asked.append(token)
+        await self.gate.wait()
+        answer = self.always if self.always is not None else self.answers.get(token, {"active": False})
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@dataclass
+class OtherReplicas:
+    """What is shared: entries by digest. ``claimed`` are those that this replica took on itself."""
+
+    entries: dict[bytes, bytes] = field(default_factory=dict)
+    claimed: list[bytes] = field(default_factory=list)
+    abandoned: list[bytes] = field(default_factory=list)
+    recalls: int = 0
+
+    async def recall(self, digest: bytes) -> bytes | None:
+        self.recalls += 1
+        return self.entries.get(digest)
+
+    async def recall_or_claim(self, digest: bytes) -> bytes | None:
+        if digest not in self.entries:
+            self.claimed.append(digest)
+        return await self.recall(digest)
+
+    def keep(self, digest: bytes, entry: bytes, seconds: float) -> None:
+        self.entries[digest] = entry
+
+    def abandon(self, digest: bytes) -> None:
+        self.abandoned.append(digest)
+
+
+@dataclass
+class Revoked:
+    held: Revocations = field(default_factory=Revocations)
+    unread: SourceUnavailable | None = None
+
+    def outage(self) -> SourceUnavailable | None:
+        return self.unread
 
 
 @dataclass
@@ -72,18 +137,22 @@ class Bench:
     cache: MemoryCache = field(default_factory=lambda: MemoryCache(100, 300.0, lambda: 0.0))
     now: float = NOW
     waiting: int = 10
+    introspectors: dict[str, Answering] = field(default_factory=dict)
+    others: OtherReplicas = field(default_factory=OtherReplicas)
+    revoked: Revoked = field(default_factory=Revoked)
+    shared_algorithms: frozenset[str] = frozenset()
 
     @property
     def engine(self) -> Engine:
         return self.engine_with({i.name: self.source for i in self.issuers})
 
-    def engine_with(self, sources: dict[str, Source]) -> Engine:
+    def engine_with(self, keys: dict[str, Source]) -> Engine:
         return Engine(
             issuers=Issuers(self.issuers),
-            sources=sources,
+            sources=Sources(keys, self.introspectors, self.others, self.revoked),
             cache=self.cache,
             observer=self.seen,
-            limits=Limits(4096, self.waiting),
+            limits=Limits(4096, self.waiting, self.shared_algorithms),
             clock=lambda: self.now,
         )
 
@@ -327,14 +396,7 @@ async def test_a_defect_denies_and_is_reported() -> None:
 def test_the_same_kid_in_two_issuers_never_crosses() -> None:
     other = issuer(name="other", identifiers=frozenset({"https://other.example"}))
     sources = {"main": Source(key_set("EdDSA")), "other": Source(key_set("EdDSA", which=1))}
-    engine = Engine(
-        issuers=Issuers([issuer(), other]),
-        sources=sources,
-        cache=MemoryCache(10, 60.0, lambda: 0.0),
-        observer=Seen(),
-        limits=Limits(),
-        clock=lambda: NOW,
-    )
+    engine = Bench((issuer(), other)).engine_with(sources)
     crossed = sign(claims(iss="https://other.example"), private_key("EdDSA"), "EdDSA")
     own = sign(claims(iss="https://other.example"), private_key("EdDSA", which=1), "EdDSA")
     assert reason(engine.decide_now(Question(token=crossed))) is Reason.BAD_SIGNATURE

@@ -4,7 +4,7 @@ import resource
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 from aiohttp import web
@@ -12,20 +12,40 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from verifier import __version__
 from verifier.config import IssuerSettings, Settings
+from verifier.config.files import sealing_keys
 from verifier.config.issuers import core_issuer
+from verifier.config.settings import IntrospectionSettings
+from verifier.core.algorithms import KEY_TYPE, SLOWER_THAN_SHARING
 from verifier.core.issuer import TENANT, Issuers
 from verifier.core.keys import KeySet
-from verifier.engine import Engine, Limits
+from verifier.core.sealing import Sealer
+from verifier.engine import Engine
 from verifier.observability.log import Logger
 from verifier.observability.metrics import Metrics
 from verifier.observability.observer import Observer
+from verifier.ports import Limits, SharedIdentities, Sources
 from verifier.remote import origins
-from verifier.remote.http import Access, HttpClient, open_session
+from verifier.remote.fleet import FleetOrigin
+from verifier.remote.http import Access, HttpClient, in_file_thread, open_session
+from verifier.remote.introspector import (
+    Auth,
+    CallLimits,
+    Client,
+    DiscoveredEndpoint,
+    Endpoint,
+    FixedEndpoint,
+    Introspection,
+)
 from verifier.remote.key_source import Freshness, RefreshingKeys
 from verifier.remote.origins import FILE_INTERVAL, Origin
 from verifier.server import data_port, ops_port
+from verifier.server.admin import Admin
 from verifier.server.http import Bounds, HttpServer, Routes
 from verifier.store.memory import MemoryCache
+from verifier.store.redis import RedisStore, connect
+from verifier.store.revocations import LocalList, SharedList
+from verifier.store.servers import parse as parse_servers
+from verifier.store.shared import NotShared, Shared
 from verifier.surfaces import surfaces
 
 OPS_BOUNDS = Bounds(header_bytes=8_190, body_bytes=65_536, connections=256, read_timeout=5.0, keepalive_timeout=75.0)
@@ -80,22 +100,35 @@ async def serving(
     metrics.log_lines_dropped.set_function(lines_dropped)
     observer = Observer(metrics, log, log_denials=settings.log.denials)
     cache = MemoryCache(settings.cache.max_entries, settings.cache.max_ttl, time.monotonic)
+    issuers = Issuers(core_issuer(issuer) for issuer in settings.issuers)
     async with AsyncExitStack() as stack:
-        session = await stack.enter_async_context(open_session())
-        sources = _sources(settings, session, observer, cache)
+        store = await _store(settings, observer, stack)
+        http = HttpClient(await stack.enter_async_context(open_session()), settings.keys.deadline)
+        sources = _key_sources(settings, http, observer, cache, store)
         for source in sources.values():
             source.start()
             stack.push_async_callback(source.stop)
+        introspections = await _introspections(settings, http, stack)
+        revocations = _revocations(settings, observer, store)
+        await revocations.start()
+        stack.push_async_callback(revocations.stop)
         engine = Engine(
-            issuers=Issuers(core_issuer(issuer) for issuer in settings.issuers),
-            sources=sources,
+            issuers=issuers,
+            sources=Sources(sources, introspections, _shared(settings, store), revocations),
             cache=cache,
             observer=observer,
-            limits=Limits(settings.limits.token_bytes, settings.limits.waiting),
+            limits=_limits(settings, store),
             clock=time.time,
         )
+        stack.push_async_callback(engine.stop)
         data = HttpServer(data_port.routes(surfaces(), engine, observer), bounds, observer)
-        ops_routes: Routes = ops_port.routes(sources, cache, metrics, lambda: len(data.connections))
+        gauges = ops_port.Gauges(metrics, sources, introspections, cache, revocations, lambda: len(data.connections))
+        without_keys = any(not issuer.has_keys for issuer in issuers)
+        ops_routes: Routes = ops_port.routes(sources, metrics, gauges.sample, without_keys=without_keys)
+        if settings.ops.admin_token_file is not None:
+            keep = settings.revocations.keep
+            admin = Admin(settings.ops.admin_token_file, revocations, issuers, keep, observer)
+            ops_routes = {**ops_routes, **admin.routes()}
         ops = HttpServer(ops_routes, OPS_BOUNDS, observer)
         ops_address = await _listen(stack, ops, settings.ops.listen, 1.0)
         address = await _listen(stack, data, settings.listen, settings.stop_timeout)
@@ -104,24 +137,113 @@ async def serving(
         log.info("stopping")
 
 
-def _sources(
-    settings: Settings, session: aiohttp.ClientSession, observer: Observer, cache: MemoryCache
-) -> dict[str, RefreshingKeys]:
-    http = HttpClient(session, settings.keys.deadline)
+async def _store(settings: Settings, observer: Observer, stack: AsyncExitStack) -> RedisStore | None:
+    """Where replicas meet; None where there is but one."""
+    redis = settings.redis
+    if redis.url is None:
+        return None
+    servers = parse_servers(redis.url)
+    if redis.password_file is not None:
+        password = (await in_file_thread(redis.password_file.read_text)).strip()
+        servers = replace(servers, credentials=replace(servers.credentials, password=password))
+    ca_file = None if redis.ca_file is None else str(redis.ca_file)
+    store = RedisStore(
+        connect(servers, timeout=redis.timeout, connections=redis.connections, ca_file=ca_file),
+        sealer=Sealer(await in_file_thread(sealing_keys, redis)),
+        prefix=redis.prefix,
+        timeout=redis.timeout,
+        connections=redis.connections,
+        observer=observer,
+    )
+    stack.push_async_callback(store.stop)
+    return store
 
+
+def _shared(settings: Settings, store: RedisStore | None) -> SharedIdentities:
+    if store is None or settings.cache.share == "never":
+        return NotShared()
+    deadlines = [issuer.introspection.deadline for issuer in settings.issuers if issuer.introspection]
+    return Shared(store, claim_for=max(deadlines, default=1.0))
+
+
+def _limits(settings: Settings, store: RedisStore | None) -> Limits:
+    share = "never" if store is None else settings.cache.share
+    return Limits(
+        token_bytes=settings.limits.token_bytes,
+        waiting=settings.limits.waiting,
+        shared_algorithms={
+            "never": frozenset[str](),
+            "auto": SLOWER_THAN_SHARING,
+            "always": frozenset(KEY_TYPE),
+        }[share],
+        shared_for=settings.cache.max_ttl,
+    )
+
+
+def _revocations(settings: Settings, observer: Observer, store: RedisStore | None) -> LocalList:
+    wanted = settings.revocations
+    if store is None:
+        return LocalList(wanted.max_entries)
+    grace = wanted.grace if wanted.when_unfollowed == "deny" else None
+    return SharedList(store, max_entries=wanted.max_entries, grace=grace, observer=observer)
+
+
+async def _introspections(settings: Settings, http: HttpClient, stack: AsyncExitStack) -> dict[str, Introspection]:
+    """For each issuer that is asked about tokens. Their calls have connections of their own, so that none of them
+    waits for one of another issuer, or keeps keys from being fetched."""
+    session = await stack.enter_async_context(open_session(per_host=0))
+    return {
+        issuer.name: _introspection(issuer, issuer.introspection, http, session)
+        for issuer in settings.issuers
+        if issuer.introspection is not None
+    }
+
+
+def _introspection(
+    issuer: IssuerSettings, asked: IntrospectionSettings, http: HttpClient, session: aiohttp.ClientSession
+) -> Introspection:
+    access = Access(issuer.ca_file, None, issuer.allow_insecure_http)
+    secret_file = asked.client_secret_file or asked.client_key_file or asked.bearer_file
+    if secret_file is None:
+        raise ValueError(f"issuer {issuer.name!r} has no credentials for introspection")
+    endpoint: Endpoint = (
+        DiscoveredEndpoint(http, issuer.issuer, access) if asked.endpoint is None else FixedEndpoint(asked.endpoint)
+    )
+    return Introspection(
+        http=HttpClient(session, asked.deadline),
+        issuer=issuer.issuer,
+        endpoint=endpoint,
+        access=access,
+        client=Client(Auth(asked.auth), asked.client_id or "", secret_file),
+        limits=CallLimits(asked.deadline, asked.max_calls),
+    )
+
+
+def _key_sources(
+    settings: Settings, http: HttpClient, observer: Observer, cache: MemoryCache, store: RedisStore | None
+) -> dict[str, RefreshingKeys]:
     def changed(issuer: str, keys: KeySet) -> None:
         cache.retain(issuer, keys.held)
 
     return {
         issuer.name: RefreshingKeys(
             issuer=issuer.name,
-            origin=origin_of(issuer, http),
+            origin=_origin(settings, issuer, http, store),
             freshness=_freshness(settings, issuer),
             observer=observer,
             on_change=changed,
         )
         for issuer in settings.issuers
+        if issuer.introspect != "only"
     }
+
+
+def _origin(settings: Settings, issuer: IssuerSettings, http: HttpClient, store: RedisStore | None) -> Origin:
+    """Keys in files are each replica's own."""
+    origin = origin_of(issuer, http)
+    if store is None or isinstance(origin, origins.Files):
+        return origin
+    return FleetOrigin(origin, store, core_issuer(issuer).fingerprint, _freshness(settings, issuer))
 
 
 def _freshness(settings: Settings, issuer: IssuerSettings) -> Freshness:

@@ -14,24 +14,19 @@ Rules of this module:
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from verifier.core import bearer, claims, policy, signature, token
+from verifier.core.identity import Identity, holds, pack, unpack
 from verifier.core.issuer import Issuer, Issuers
-from verifier.core.keys import Key, KeySet
+from verifier.core.keys import Key
 from verifier.core.reasons import Reason, Rejected
 from verifier.core.verdict import Allowed, Denied, Principal, Verdict
-
-
-class SourceUnavailable(Exception):  # noqa: N818 - reads as what it says
-    """Something outside that a decision needs cannot be had now. ``retry_after`` is in seconds."""
-
-    def __init__(self, detail: str, retry_after: float = 1.0) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.retry_after = retry_after
+from verifier.inquiry import Inquiries
+from verifier.ports import EngineObserver, IdentityCache, Limits, Sources, SourceUnavailable
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -49,56 +44,6 @@ class Question:
         return "Question(…)"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What the signature and the lasting claims of one token came to, and what that rests on."""
-
-    issuer_name: str
-    fingerprint: str
-    key: Key
-    outcome: Principal | Denied
-
-
-class KeySource(Protocol):
-    """The keys of one issuer."""
-
-    def current(self) -> KeySet | None:
-        """The set to trust now, or None."""
-
-    def may_refresh(self) -> bool:
-        """Whether ``refresh`` would do anything: a fetch is under way, or one is permitted."""
-
-    async def refresh(self) -> None:
-        """Join the one shared fetch. Raises ``SourceUnavailable``."""
-
-    def shortfall(self) -> SourceUnavailable | None:
-        """Why the set in hand, if any, cannot be called complete; None when it can."""
-
-
-class IdentityCache(Protocol):
-    """Identities by the digest of their token."""
-
-    def get(self, digest: bytes) -> Identity | None: ...
-
-    def put(self, digest: bytes, identity: Identity, *, good: bool) -> None: ...
-
-
-class EngineObserver(Protocol):
-    """Told what the engine sees; decides nothing."""
-
-    def cache_lookup(self, *, hit: bool) -> None: ...
-
-    def defect(self, error: Exception) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """``token_bytes``: the longest token looked at. ``waiting``: decisions that may wait for one issuer at once."""
-
-    token_bytes: int = 16_384
-    waiting: int = 1_024
-
-
 class Engine:
     """Decides questions about tokens. ``clock`` gives seconds since 1970."""
 
@@ -106,7 +51,7 @@ class Engine:
         self,
         *,
         issuers: Issuers,
-        sources: Mapping[str, KeySource],
+        sources: Sources,
         cache: IdentityCache,
         observer: EngineObserver,
         limits: Limits,
@@ -119,36 +64,42 @@ class Engine:
         self._limits = limits
         self._clock = clock
         self._waiting: Counter[str] = Counter()  # by issuer, so that one that is slow takes no room from another
+        self._inquiries = Inquiries(issuers, sources, observer, self._held, clock)
+
+    async def stop(self) -> None:
+        """End inquiries that nobody waits for any more."""
+        await self._inquiries.stop()
 
     def decide_now(self, question: Question) -> Verdict | None:
         """The verdict, or None where it takes I/O. Never raises."""
         try:
-            return self._guarded(question, may_wait=True)
+            return self._guarded(question, _Progress())
         except _Wait:
             return None
 
     async def decide(self, question: Question) -> Verdict:
-        """The verdict, waiting for keys where that helps. Raises nothing but ``CancelledError``."""
-        try:
-            return self._guarded(question, may_wait=True)
-        except _Wait as wait:
-            issuer = wait.issuer
-        if self._waiting[issuer.name] >= self._limits.waiting:
-            return Denied(Reason.OVERLOADED, "too many decisions are waiting", issuer.name, retry_after=1)
-        self._waiting[issuer.name] += 1
-        try:
-            await self._sources[issuer.name].refresh()
-        except SourceUnavailable:
-            pass  # the source keeps it as its shortfall, which the second attempt reports where it matters
-        except Exception as error:  # noqa: BLE001 - rule: every exception ends in a denial or a 503
-            self._observer.defect(error)
-        finally:
-            self._waiting[issuer.name] -= 1
-        return self._guarded(question, may_wait=False)
+        """The verdict, waiting for what it takes. Raises nothing but ``CancelledError``."""
+        progress = _Progress()
+        while True:  # once for each ``_Step`` at most, as ``progress.done`` keeps them from being taken again
+            try:
+                return self._guarded(question, progress)
+            except _Wait as found:
+                wait = found
+            progress.done.add(wait.step)
+            name = wait.issuers[0].name
+            if self._waiting[name] >= self._limits.waiting:
+                return Denied(Reason.OVERLOADED, "too many decisions are waiting", name, retry_after=1)
+            self._waiting[name] += 1
+            try:
+                await self._take(wait, progress)
+            except Exception as error:  # noqa: BLE001 - rule: every exception ends in a denial or a 503
+                self._observer.defect(error)
+            finally:
+                self._waiting[name] -= 1
 
-    def _guarded(self, question: Question, *, may_wait: bool) -> Verdict:
+    def _guarded(self, question: Question, progress: "_Progress") -> Verdict:
         try:
-            return self._attempt(question, may_wait=may_wait)
+            return self._attempt(question, progress)
         except Rejected as refusal:
             return Denied(refusal.reason, refusal.detail)
         except _Wait:
@@ -157,67 +108,115 @@ class Engine:
             self._observer.defect(error)
             return Denied(Reason.MALFORMED_TOKEN, "the token could not be evaluated")
 
-    def _attempt(self, question: Question, *, may_wait: bool) -> Verdict:
+    def _attempt(self, question: Question, progress: "_Progress") -> Verdict:
         text = _credential(question)
         token.check_size(text, self._limits.token_bytes)
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-        recalled = self._recall(digest)
-        self._observer.cache_lookup(hit=recalled is not None)
-        if recalled is not None:
-            issuer, outcome = recalled
-            return self._conclude(outcome, issuer, question.requirement)
-        parsed = token.parse(text)
-        issuer = self._issuers.match(parsed)
-        try:
-            identity = self._verify(parsed, issuer, may_wait=may_wait)
-        except Rejected as refusal:
-            return Denied(refusal.reason, refusal.detail, issuer.name)
-        except SourceUnavailable as outage:
-            return _unavailable(outage, issuer)
-        self._cache.put(digest, identity, good=self._stands(identity.outcome, issuer))
-        return self._conclude(identity.outcome, issuer, question.requirement)
+        identity: Identity | Denied | None = progress.found
+        if identity is None:
+            digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+            identity = self._recall(digest)
+            if not progress.done:
+                self._observer.cache_lookup("memory", hit=identity is not None)
+            if identity is None:
+                identity = self._evaluate(text, digest, progress)
+        if isinstance(identity, Denied):
+            return identity
+        return self._conclude(identity, self._issuers.by_name[identity.issuer_name], question.requirement)
 
-    def _recall(self, digest: bytes) -> tuple[Issuer, Principal | Denied] | None:
+    def _recall(self, digest: bytes) -> Identity | None:
         """A cached identity, if everything that it rests on still holds."""
         identity = self._cache.get(digest)
         if identity is None:
             return None
         issuer = self._issuers.by_name.get(identity.issuer_name)
-        if issuer is None or issuer.fingerprint != identity.fingerprint:
-            return None
-        keys = self._sources[issuer.name].current()
-        if keys is None or identity.key not in keys.held:
-            return None
-        return issuer, identity.outcome
+        return identity if holds(identity, issuer, self._held, self._clock()) else None
 
-    def _verify(self, parsed: token.Token, issuer: Issuer, *, may_wait: bool) -> Identity:
-        """The steps that a cache hit saves. Refusals before the key is known are cheap and not cached."""
+    def _held(self, issuer: Issuer) -> frozenset[Key]:
+        source = self._sources.keys.get(issuer.name)
+        keys = None if source is None else source.current()
+        return frozenset() if keys is None else keys.held
+
+    def _evaluate(self, text: str, digest: bytes, progress: "_Progress") -> Identity | Denied:
+        """The work that a cache hit saves. Raises ``_Wait`` where it takes I/O."""
+        candidates = self._issuers.of_opaque(text)
+        if candidates:
+            return self._ask(_Wait(_Step.ANSWER, candidates, text, digest), progress)
+        parsed = token.parse(text)
+        issuer = self._issuers.match(parsed)
+        if not issuer.has_keys:
+            return self._ask(_Wait(_Step.ANSWER, (issuer,), text, digest), progress)
+        try:
+            identity = self._verify(parsed, text, digest, issuer, progress)
+        except Rejected as refusal:
+            return Denied(refusal.reason, refusal.detail, issuer.name)
+        except SourceUnavailable as outage:
+            return _unavailable(Reason.KEYS_UNAVAILABLE, outage, issuer.name)
+        if issuer.asked_about_jwts and isinstance(identity.outcome, Principal):
+            return self._ask(_Wait(_Step.ANSWER, (issuer,), text, digest, identity), progress)
+        good = self._stands(identity.outcome, issuer)
+        self._cache.put(digest, identity, good=good)
+        if good and self._shares(parsed.algorithm, issuer):
+            self._sources.shared.keep(digest, pack(identity), self._limits.shared_for)
+        return identity
+
+    def _ask(self, wait: "_Wait", progress: "_Progress") -> Denied:
+        """Raises ``wait``; an answer that did not come although it was waited for is a defect."""
+        if wait.step in progress.done:
+            raise LookupError("the inquiry came to nothing")
+        raise wait
+
+    def _verify(self, parsed: token.Token, text: str, digest: bytes, issuer: Issuer, progress: "_Progress") -> Identity:
+        """Whether the issuer signed it. Refusals before the key is known are cheap and not cached."""
         signature.check_algorithm(parsed, issuer)
-        key = self._choose(parsed, issuer, may_wait=may_wait)
+        if self._shares(parsed.algorithm, issuer) and _Step.RECALL not in progress.done:
+            raise _Wait(_Step.RECALL, (issuer,), text, digest)
+        key = self._choose(parsed, issuer, _Wait(_Step.KEYS, (issuer,), text, digest), progress)
         outcome: Principal | Denied
         try:
             signature.check_signature(parsed, key)
             outcome = claims.identify(parsed, issuer)
         except Rejected as refusal:
             outcome = Denied(refusal.reason, refusal.detail, issuer.name)
-        return Identity(issuer.name, issuer.fingerprint, key, outcome)
+        return Identity(issuer.name, issuer.fingerprint, key, token.content_digest(text), outcome)
 
-    def _choose(self, parsed: token.Token, issuer: Issuer, *, may_wait: bool) -> Key:
-        """The key that fits the token. Raises ``_Wait`` where fresh keys may bring it, and
-        ``SourceUnavailable`` rather than ``unknown_key`` where the set in hand is known to be out of date."""
-        source = self._sources[issuer.name]
+    def _shares(self, algorithm: str, issuer: Issuer) -> bool:
+        return algorithm in self._limits.shared_algorithms and not issuer.asked_about_jwts
+
+    def _choose(self, parsed: token.Token, issuer: Issuer, wait: "_Wait", progress: "_Progress") -> Key:
+        """The key that fits the token. Raises ``wait`` where fresh keys may bring it, and ``SourceUnavailable``
+        rather than ``unknown_key`` where the set in hand is known to be out of date."""
+        source = self._sources.keys[issuer.name]
         keys = source.current()
         try:
             if keys is None:
                 raise SourceUnavailable("the issuer's keys are not known yet")
             return keys.choose(parsed.algorithm, parsed.key_id, parsed.unverified_claims["iss"])
         except (Rejected, SourceUnavailable):
-            if may_wait and source.may_refresh():
-                raise _Wait(issuer) from None
+            if _Step.KEYS not in progress.done and source.may_refresh():
+                raise wait from None
             outdated = source.shortfall()
             if outdated is not None:
                 raise outdated from None
             raise
+
+    async def _take(self, wait: "_Wait", progress: "_Progress") -> None:
+        """Do what ``wait`` asks for, and note what came of it."""
+        issuer = wait.issuers[0]
+        if wait.step is _Step.KEYS:
+            with suppress(SourceUnavailable):  # kept by the source as its shortfall, reported where it matters
+                await self._sources.keys[issuer.name].refresh()
+        elif wait.step is _Step.RECALL:
+            entry = await self._sources.shared.recall(wait.digest)
+            found = None if entry is None else unpack(entry, self._issuers, self._held, self._clock())
+            self._observer.cache_lookup("shared", hit=found is not None)
+            if found is not None:
+                self._cache.put(wait.digest, found, good=self._stands(found.outcome, issuer))
+            progress.found = found
+        else:
+            answer = await self._inquiries.ask(wait.text, wait.digest, wait.issuers, wait.signed)
+            if isinstance(answer, Identity):
+                self._cache.put(wait.digest, answer, good=self._stands(answer.outcome, issuer))
+            progress.found = answer
 
     def _stands(self, outcome: Principal | Denied, issuer: Issuer) -> bool:
         """Whether the identity goes among the good ones: the token is fine, whatever this request demands."""
@@ -229,22 +228,49 @@ class Engine:
             return False
         return True
 
-    def _conclude(self, outcome: Principal | Denied, issuer: Issuer, demands: policy.Requirement) -> Verdict:
-        """What depends on the time and on the request."""
+    def _conclude(self, identity: Identity, issuer: Issuer, demands: policy.Requirement) -> Verdict:
+        """What depends on the time, on revocations and on the request."""
+        outcome = identity.outcome
         if isinstance(outcome, Denied):
             return outcome
         try:
             claims.check_standing(outcome, issuer, self._clock())
+            unfollowed = self._sources.revocations.outage()
+            if unfollowed is not None:
+                return _unavailable(Reason.REVOCATIONS_UNAVAILABLE, unfollowed, issuer.name)
+            self._sources.revocations.held.check(outcome, identity.content, issuer, self._clock())
             policy.check(demands, outcome)
         except Rejected as refusal:
             return Denied(refusal.reason, refusal.detail, issuer.name, demands.scopes)
         return Allowed(outcome)
 
 
-class _Wait(Exception):  # noqa: N818 - not an error: fresh keys of ``issuer`` may change the answer
-    def __init__(self, issuer: Issuer) -> None:
-        super().__init__(issuer.name)
-        self.issuer = issuer
+class _Step(Enum):
+    """What a decision may wait for, once each."""
+
+    RECALL = auto()  # whether another replica verified the token
+    KEYS = auto()  # fresh keys
+    ANSWER = auto()  # what the issuer says about the token
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What one decision has waited for already, and what it got: its identity, or that there is none."""
+
+    done: set[_Step] = field(default_factory=set)
+    found: Identity | Denied | None = None
+
+
+class _Wait(Exception):  # noqa: N818 - not an error: after ``step`` the answer may be another
+    def __init__(
+        self, step: _Step, issuers: tuple[Issuer, ...], text: str, digest: bytes, signed: Identity | None = None
+    ) -> None:
+        super().__init__(step.name)
+        self.step = step
+        self.issuers = issuers
+        self.text = text
+        self.digest = digest
+        self.signed = signed
 
 
 def _credential(question: Question) -> str:
@@ -258,7 +284,12 @@ def _credential(question: Question) -> str:
     return question.token
 
 
-def _unavailable(outage: SourceUnavailable, issuer: Issuer) -> Denied:
+def _unavailable(reason: Reason, outage: SourceUnavailable, issuer_name: str) -> Denied:
     """The cause stays in the log: an address of ours is not the client's business."""
-    detail = "the keys of the token's issuer cannot be had now"
-    return Denied(Reason.KEYS_UNAVAILABLE, detail, issuer.name, retry_after=max(1, round(outage.retry_after)))
+    return Denied(reason, _UNAVAILABLE[reason], issuer_name, retry_after=max(1, round(outage.retry_after)))
+
+
+_UNAVAILABLE = {
+    Reason.KEYS_UNAVAILABLE: "the keys of the token's issuer cannot be had now",
+    Reason.REVOCATIONS_UNAVAILABLE: "the list of revoked tokens cannot be followed now",
+}

@@ -17,10 +17,13 @@ STANDARD = {
     "dataclasses",
     "difflib",
     "enum",
+    "hashlib",
+    "hmac",
     "itertools",
     "json",
     "math",
     "re",
+    "struct",
     "types",
     "typing",
 }

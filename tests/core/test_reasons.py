@@ -21,4 +21,9 @@ def test_the_docs_name_no_reason_that_does_not_exist() -> None:
 
 def test_only_outages_are_undecided() -> None:
     undecided = {reason for reason in Reason if Denied(reason, "").undecided}
-    assert undecided == {Reason.KEYS_UNAVAILABLE, Reason.OVERLOADED}
+    assert undecided == {
+        Reason.KEYS_UNAVAILABLE,
+        Reason.INTROSPECTION_UNAVAILABLE,
+        Reason.REVOCATIONS_UNAVAILABLE,
+        Reason.OVERLOADED,
+    }

@@ -5,14 +5,15 @@ from typing import Any
 import pytest
 
 from tests.support import NOW, private_key, public_jwk, sign
-from tests.test_engine import Seen, Source, reason
+from tests.test_engine import OtherReplicas, Revoked, Seen, Source, reason
 from verifier.config import IssuerSettings
 from verifier.config.issuers import core_issuer
 from verifier.core import keys
 from verifier.core.issuer import Issuers
 from verifier.core.reasons import Reason
 from verifier.core.verdict import Allowed, Principal, Verdict
-from verifier.engine import Engine, Limits, Question
+from verifier.engine import Engine, Question
+from verifier.ports import Limits, Sources
 from verifier.presets import presets
 from verifier.store.memory import MemoryCache
 
@@ -25,7 +26,7 @@ def decided(
     issuer = core_issuer(IssuerSettings.model_validate({"name": "main", **settings}))
     engine = Engine(
         issuers=Issuers([issuer]),
-        sources={"main": Source(KEYS)},
+        sources=Sources({"main": Source(KEYS)}, {}, OtherReplicas(), Revoked()),
         cache=MemoryCache(10, 60.0, lambda: 0.0),
         observer=Seen(),
         limits=Limits(),

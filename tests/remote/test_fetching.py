@@ -16,7 +16,7 @@ from aiohttp import web
 from tests.support import FakeIssuer, fake_issuer, private_key, public_jwk
 from tests.tls import authority, certificate
 from verifier.core.keys import load_jwks
-from verifier.engine import SourceUnavailable
+from verifier.ports import SourceUnavailable
 from verifier.remote import http
 from verifier.remote.http import Access, HttpClient, may_fetch, open_session
 from verifier.remote.metadata import discover, locations
@@ -273,7 +273,7 @@ async def test_metadata_is_found_in_each_place(place: int, client: HttpClient, i
         return web.Response(status=404)
 
     issuer.fault = answer
-    assert (await discover(client, own, ANY))["jwks_uri"] == f"{issuer.url}/jwks"
+    assert await discover(client, own, ANY, "jwks_uri") == f"{issuer.url}/jwks"
 
 
 @pytest.mark.parametrize(
@@ -295,14 +295,14 @@ async def test_metadata_that_is_not_of_this_issuer_is_refused(
     text = json.dumps(document).replace("{url}", issuer.url)
     issuer.fault = lambda _: web.Response(text=text)
     with pytest.raises(SourceUnavailable, match=said):
-        await discover(client, issuer.url, ANY)
+        await discover(client, issuer.url, ANY, "jwks_uri")
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>sign in</html>", b'{"issuer":', b"\xff\xfe", b'{"a":1,"a":2}'])
 async def test_a_page_that_is_no_metadata_is_refused(body: bytes, client: HttpClient, issuer: FakeIssuer) -> None:
     issuer.fault = lambda _: web.Response(body=body)
     with pytest.raises(SourceUnavailable, match="openid-configuration"):
-        await discover(client, issuer.url, ANY)
+        await discover(client, issuer.url, ANY, "jwks_uri")
 
 
 class Answers(HttpClient):
@@ -314,26 +314,27 @@ class Answers(HttpClient):
 
     async def get(self, url: str, access: Access, etag: str | None = None) -> http.Reply:
         self.asked.append(url)
-        return http.Reply(json.dumps(self.document).encode(), None, None, None)
+        return http.Reply(200, json.dumps(self.document).encode(), None, None, None)
 
 
 async def test_metadata_served_over_tls_cannot_send_us_to_plain_http_even_on_loopback() -> None:
     answers = Answers({"issuer": "https://a.example", "jwks_uri": "http://127.0.0.1:9/jwks"})
     with pytest.raises(SourceUnavailable, match="from https to"):
-        await discover(answers, "https://a.example", ANY)
+        await discover(answers, "https://a.example", ANY, "jwks_uri")
 
 
 async def test_plain_http_metadata_is_taken_where_it_was_permitted() -> None:
     document = {"issuer": "http://a.example", "jwks_uri": "http://a.example/jwks"}
-    assert await discover(Answers(document), "http://a.example", Access(insecure_http=True)) == document
+    insecure = Access(insecure_http=True)
+    assert await discover(Answers(document), "http://a.example", insecure, "jwks_uri") == document["jwks_uri"]
     with pytest.raises(SourceUnavailable, match="https"):
-        await discover(Answers(document), "http://a.example", ANY)
+        await discover(Answers(document), "http://a.example", ANY, "jwks_uri")
 
 
 async def test_metadata_of_many_tenants_is_asked_for_elsewhere_and_names_the_template() -> None:
     template = "https://login.example/{tenantid}/v2.0"
     answers = Answers({"issuer": template, "jwks_uri": "https://login.example/keys"})
-    await discover(answers, template, ANY, base="https://login.example/common/v2.0")
+    await discover(answers, template, ANY, "jwks_uri", base="https://login.example/common/v2.0")
     assert answers.asked == ["https://login.example/common/v2.0/.well-known/openid-configuration"]
 
 
@@ -434,7 +435,7 @@ async def test_a_key_file_is_loaded_again_when_it_changed(tmp_path: Path) -> Non
     same = await origin.fetch(first)
     path.write_text(json.dumps({"keys": []}))
     changed = await origin.fetch(same)
-    assert (same is first, len(changed.keys.keys)) == (True, 0)
+    assert (same.keys is first.keys, len(changed.keys.keys)) == (True, 0)
 
 
 async def test_a_key_file_that_is_missing_or_broken_is_unavailable(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support import eventually, private_key, public_jwk
 from verifier.core import keys
 from verifier.core.keys import KeySet
-from verifier.engine import SourceUnavailable
+from verifier.ports import SourceUnavailable
 from verifier.remote.key_source import Freshness, RefreshingKeys, refresh_delay, retry_delay
 from verifier.remote.origins import Fetched
 
@@ -28,6 +28,7 @@ class Origin:
 
     upcoming: list[Fetched | Exception]
     fetches: int = 0
+    known: Fetched | None = None
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -41,6 +42,9 @@ class Origin:
             raise outcome
         return outcome
 
+    async def last_known(self) -> Fetched | None:
+        return self.known
+
 
 @dataclass
 class Seen:
@@ -48,7 +52,7 @@ class Seen:
     failed: list[str] = field(default_factory=list)
     changes: list[frozenset[keys.Key]] = field(default_factory=list)
 
-    def keys_fetched(self, issuer: str, keys: KeySet, *, changed: bool) -> None:
+    def keys_fetched(self, issuer: str, keys: KeySet, *, changed: bool, shared: bool) -> None:
         self.fetched.append(changed)
 
     def keys_failed(self, issuer: str, detail: str, *, usable: bool) -> None:

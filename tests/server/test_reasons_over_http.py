@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tests.support import (
     claims,
     encode,
     fake_issuer,
+    opaque_issuer,
     private_key,
     serve,
     settings,
@@ -36,7 +38,7 @@ async def issuer() -> AsyncIterator[FakeIssuer]:
 
 
 @pytest.fixture
-async def client(issuer: FakeIssuer) -> AsyncIterator[Client]:
+async def client(issuer: FakeIssuer, secret_file: Path, admin_token_file: Path) -> AsyncIterator[Client]:
     main = {
         "name": "main",
         "issuer": issuer.url,
@@ -46,7 +48,10 @@ async def client(issuer: FakeIssuer) -> AsyncIterator[Client]:
         "required_claims": {"group": ["staff"]},
     }
     down = {"name": "down", "issuer": "http://127.0.0.1:1", "audiences": [AUD]}
-    async with serve(settings(main, down)) as made:
+    asked = opaque_issuer("asked", f"{issuer.url}/introspect", secret_file, token_prefix="asked_")
+    silent = opaque_issuer("silent", "http://127.0.0.1:1/introspect", secret_file, token_prefix="silent_")
+    ops = {"listen": "127.0.0.1:0", "admin_token_file": str(admin_token_file)}
+    async with serve(settings(main, down, asked, silent, ops=ops)) as made:
         yield made
 
 
@@ -100,6 +105,12 @@ async def issuer_down(client: Client, _issuer: FakeIssuer) -> Reply:
     return await client.verify(sign(claims(time.time(), iss="http://127.0.0.1:1"), algorithm="EdDSA"))
 
 
+async def revoked(client: Client, issuer: FakeIssuer) -> Reply:
+    token = issuer.token("EdDSA", **good())
+    assert (await client.admin("POST", json={"issuer": "main", "token": token})).status == 201
+    return await client.verify(token)
+
+
 CASES: dict[Reason, Ask] = {
     Reason.MISSING_TOKEN: no_token,
     Reason.MALFORMED_CREDENTIALS: by_header("Bearer a b"),
@@ -120,9 +131,12 @@ CASES: dict[Reason, Ask] = {
     Reason.TOO_OLD: with_token(iat=int(time.time()) - 7200),
     Reason.WRONG_AUDIENCE: with_token(aud="other"),
     Reason.WRONG_CLIENT: with_token(azp="other"),
+    Reason.INACTIVE: by_header("Bearer asked_token"),
+    Reason.REVOKED: revoked,
     Reason.INSUFFICIENT_SCOPE: lacking_scope,
     Reason.CLAIM_NOT_SATISFIED: with_token(group="guest"),
     Reason.KEYS_UNAVAILABLE: issuer_down,
+    Reason.INTROSPECTION_UNAVAILABLE: by_header("Bearer silent_token"),
 }
 
 
@@ -152,8 +166,19 @@ async def test_a_reason_is_the_same_word_everywhere(reason: Reason, client: Clie
     assert await client.metric("verifier_decisions_total", reason=str(reason), outcome=outcome) == 1
 
 
-def test_every_reason_but_one_is_produced_here() -> None:
-    assert set(Reason) - set(CASES) == {Reason.OVERLOADED}  # below, as it takes a slow issuer
+def test_every_reason_is_produced_here() -> None:
+    below = {Reason.OVERLOADED, Reason.REVOCATIONS_UNAVAILABLE}  # those take a slow issuer, or no Redis
+    assert set(Reason) - set(CASES) == below
+
+
+async def test_a_list_of_revocations_that_must_be_followed_and_cannot_is_said_so(issuer: FakeIssuer) -> None:
+    made = settings(
+        {"name": "main", "issuer": issuer.url, "audiences": [AUD]},
+        redis={"url": "redis://127.0.0.1:1", "trusted": True},
+        revocations={"when_unfollowed": "deny"},
+    )
+    async with serve(made) as client:
+        check_answer(await client.verify(issuer.token("EdDSA")), Reason.REVOCATIONS_UNAVAILABLE)
 
 
 async def test_overload_is_said_so(issuer: FakeIssuer) -> None:

@@ -3,8 +3,8 @@ from dataclasses import dataclass, replace
 from tests.support import NOW, claims, issuer, private_key, public_jwk, sign
 from verifier.core import token
 from verifier.core.claims import identify
+from verifier.core.identity import Identity
 from verifier.core.keys import Key, load_jwks
-from verifier.engine import Identity
 from verifier.store.memory import MemoryCache
 
 
@@ -20,7 +20,8 @@ def key(which: int) -> Key:
     return load_jwks({"keys": [public_jwk(private_key("EdDSA", which=which))]}).keys[0]
 
 
-IDENTITY = Identity("main", "f", key(0), identify(token.parse(sign(claims(NOW), algorithm="EdDSA")), issuer()))
+TOKEN = sign(claims(NOW), algorithm="EdDSA")
+IDENTITY = Identity("main", "f", key(0), token.content_digest(TOKEN), identify(token.parse(TOKEN), issuer()))
 
 
 def digest(number: int) -> bytes:

@@ -26,7 +26,7 @@ from verifier.core import keys, strict_json
 from verifier.core.algorithms import KEY_TYPE
 from verifier.core.issuer import TENANT
 from verifier.core.keys import KeySet
-from verifier.engine import SourceUnavailable
+from verifier.ports import SourceUnavailable
 from verifier.remote.http import Access, HttpClient, certificate_expires, open_session
 from verifier.remote.metadata import discover
 
@@ -92,7 +92,7 @@ async def _fetch(issuer: IssuerSettings, http: HttpClient, report: Report) -> Ke
     if uri is None:
         base = issuer.discovery_url if TENANT in issuer.issuer else None
         report.keys_from = "discovery"
-        uri = str((await discover(http, issuer.issuer, access, base=base))["jwks_uri"])
+        uri = await discover(http, issuer.issuer, access, "jwks_uri", base=base)
         access = access.at(uri, base or issuer.issuer)
     report.keys_from = uri
     began = time.perf_counter()

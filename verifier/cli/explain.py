@@ -28,7 +28,7 @@ from verifier.core.issuer import Issuer, Issuers
 from verifier.core.keys import KeySet
 from verifier.core.policy import Requirement
 from verifier.core.reasons import Rejected
-from verifier.engine import SourceUnavailable
+from verifier.ports import SourceUnavailable
 from verifier.remote.http import HttpClient, open_session
 
 _MARK = {

@@ -5,7 +5,7 @@ import hashlib
 from verifier.config.settings import IssuerSettings
 from verifier.core import claim_path
 from verifier.core.claims import media_type
-from verifier.core.issuer import Issuer, RequiredClaim
+from verifier.core.issuer import Introspect, Introspection, Issuer, RequiredClaim
 
 
 def core_issuer(settings: IssuerSettings) -> Issuer:
@@ -25,5 +25,13 @@ def core_issuer(settings: IssuerSettings) -> Issuer:
         ),
         leeway=settings.leeway,
         max_age=settings.max_age,
+        introspection=_introspection(settings),
         fingerprint=hashlib.sha256(settings.model_dump_json().encode()).hexdigest(),
     )
+
+
+def _introspection(settings: IssuerSettings) -> Introspection | None:
+    asked = settings.introspection
+    if asked is None:
+        return None
+    return Introspection(Introspect(settings.introspect), asked.token_prefix, asked.ttl, asked.denial_ttl)

@@ -17,9 +17,16 @@ from verifier.core.algorithms import KEY_TYPE, SYMMETRIC
 from verifier.core.issuer import TENANT
 from verifier.presets import presets
 from verifier.remote.http import may_fetch
+from verifier.store import servers
 
 Finder = Callable[[Mapping[str, Any]], list[InitErrorDetails]]
 EMPTY_LIST = "an empty list is refused: list what is accepted"
+_CREDENTIALS: Mapping[str, tuple[str, ...]] = {
+    "client_secret_basic": ("client_id", "client_secret_file"),
+    "client_secret_post": ("client_id", "client_secret_file"),
+    "private_key_jwt": ("client_id", "client_key_file"),
+    "bearer": ("bearer_file",),
+}
 _KEY_ORIGINS = ("jwks_uri", "jwks_file", "public_key_files", "secret_file")
 
 
@@ -86,14 +93,21 @@ def issuer_problems(data: Mapping[str, Any]) -> list[InitErrorDetails]:
     """Problems between the keys of one issuer, its preset already merged in."""
     return [
         problem
-        for rule in (_audience_rule, _address_rule, _origin_rule, _algorithm_rule, _tenant_rule)
+        for rule in (
+            _audience_rule,
+            _address_rule,
+            _origin_rule,
+            _algorithm_rule,
+            _tenant_rule,
+            _introspection_rule,
+        )
         for problem in rule(data)
     ]
 
 
 def settings_problems(data: Mapping[str, Any]) -> list[InitErrorDetails]:
-    """Problems between issuers."""
-    found: list[InitErrorDetails] = []
+    """Problems between issuers, and between the keys of other sections."""
+    found: list[InitErrorDetails] = [*_redis_rule(data), *_prefix_rule(data)]
     names: dict[str, int] = {}
     owners: dict[str, str] = {}
     issuers = data.get("issuers")
@@ -150,6 +164,9 @@ def _audience_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
 def _address_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
     insecure = data.get("allow_insecure_http") is True
     fetched = [name for name in ("jwks_uri", "discovery_url") if data.get(name)]
+    endpoint = _text(_section(data, "introspection"), "endpoint")
+    if endpoint and not may_fetch(endpoint, insecure_http=insecure):
+        yield problem(_https(endpoint), "introspection", "endpoint")
     if not any(data.get(origin) for origin in _KEY_ORIGINS) and not data.get("discovery_url"):
         fetched.append("issuer")
     elif _text(data, "issuer").startswith("http:"):
@@ -157,10 +174,7 @@ def _address_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
     for name in fetched:
         url = _text(data, name)
         if url and not may_fetch(url.replace(TENANT, "tenant"), insecure_http=insecure):
-            yield problem(
-                f"expected https://…, found {url!r}; http is for loopback, or with allow_insecure_http: true",
-                name,
-            )
+            yield problem(_https(url), name)
         elif url and (urlsplit(url).query or urlsplit(url).fragment) and name == "issuer":
             yield problem("an issuer has no query and no fragment (RFC 8414 section 2)", name)
 
@@ -196,6 +210,71 @@ def _tenant_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
             yield problem("{tenantid} has to stand in the issuer too", "issuer_aliases")
     if _text(data, "issuer").replace(TENANT, "").count("{"):
         yield problem("the only placeholder is {tenantid}", "issuer")
+
+
+def _introspection_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
+    section = _section(data, "introspection")
+    if not section:
+        if data.get("introspect") not in (None, "opaque"):
+            yield problem("needs introspection: how the issuer is asked", "introspect")
+        return
+    if TENANT in _text(data, "issuer") and not section.get("endpoint"):
+        yield problem("give the endpoint: which tenant's would be discovered?", "introspection", "endpoint")
+    if data.get("introspect") == "only":
+        for name in filter(data.get, _KEY_ORIGINS):
+            yield problem("does nothing with introspect: only", name)
+    yield from _credential_rule(section)
+
+
+def _credential_rule(section: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
+    auth = _text(section, "auth") or "client_secret_basic"
+    needed = _CREDENTIALS.get(auth, ())
+    for name in needed:
+        if not section.get(name):
+            yield problem(f"is mandatory with auth: {auth}", "introspection", name)
+    for name in sorted({name for names in _CREDENTIALS.values() for name in names}.difference(needed, ["client_id"])):
+        if section.get(name):
+            yield problem(f"does nothing with auth: {auth}", "introspection", name)
+
+
+def _redis_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
+    section = _section(data, "redis")
+    url = _text(section, "url")
+    if not url:
+        for name in sorted({"key_file", "previous_key_file", "password_file", "ca_file"}.intersection(section)):
+            yield problem("does nothing without a url", "redis", name)
+        return
+    try:
+        servers.parse(url)
+    except ValueError as error:
+        yield problem(str(error), "redis", "url")
+    if section.get("key_file") and section.get("trusted") is True:
+        yield problem("there is a key_file: leave trusted out", "redis", "trusted")
+    if not section.get("key_file") and section.get("trusted") is not True:
+        yield problem(
+            "is mandatory (openssl rand -base64 32), or write trusted: true if nobody else can write to this Redis",
+            "redis",
+            "key_file",
+        )
+
+
+def _prefix_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
+    owners: dict[str, str] = {}
+    issuers = data.get("issuers")
+    for index, issuer in enumerate(issuers if isinstance(issuers, list | tuple) else ()):
+        prefix = _text(_section(issuer, "introspection"), "token_prefix") if isinstance(issuer, Mapping) else ""
+        if prefix and owners.setdefault(prefix, str(issuer.get("name"))) != str(issuer.get("name")):
+            text = f"{prefix!r} is that of issuer {owners[prefix]!r} already"
+            yield problem(text, "issuers", index, "introspection", "token_prefix")
+
+
+def _https(url: str) -> str:
+    return f"expected https://…, found {url!r}; http is for loopback, or with allow_insecure_http: true"
+
+
+def _section(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = data.get(name)
+    return value if isinstance(value, Mapping) else {}
 
 
 def _text(data: Mapping[str, Any], name: str) -> str:

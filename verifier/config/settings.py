@@ -49,6 +49,10 @@ class OpsSettings(_Section):
     """The port for probes and metrics, apart from the one that gateways ask."""
 
     listen: Address = Field("127.0.0.1:9090", description="Address of the ops port.")
+    admin_token_file: Path | None = Field(
+        None,
+        description="The token, of 16 characters or more, that `/admin/…` demands. Without it there is no `/admin`.",
+    )
 
 
 class CacheSettings(_Section):
@@ -63,7 +67,12 @@ class CacheSettings(_Section):
     max_ttl: Duration = Field(
         300.0,
         gt=0,
-        description="Longest stay of an identity. Expiry, keys and demands are checked on every hit.",
+        description="Longest stay of an identity. Expiry, keys, revocations and demands are checked on every hit.",
+    )
+    share: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Which identities replicas ask each other for through Redis: `auto` is what introspection found "
+        "out and the algorithms for which asking is cheaper than verifying; `never` leaves introspection alone too.",
     )
 
 
@@ -90,6 +99,80 @@ class KeysSettings(_Section):
     deadline: Duration = Field(5.0, gt=0, le=60, description="Longest time one fetch may take, discovery included.")
 
 
+class RedisSettings(_Section):
+    """What replicas share: keys, identities, revocations. Everything works without it, each replica on its own."""
+
+    url: Text | None = Field(
+        None,
+        description="`redis://`, `rediss://` (TLS) or `unix://`, with `[user[:password]@]` and `/db`; "
+        "`redis+sentinel://host:port,host:port/service` and `redis+cluster://host:port,host:port` "
+        "(`rediss+…` with TLS).",
+    )
+    password_file: Path | None = Field(None, description="The password, instead of one in `url`.")
+    ca_file: Path | None = Field(None, description="Authorities to trust for TLS instead of the system's.")
+    key_file: Path | None = Field(
+        None,
+        description="32 random bytes in base64 (`openssl rand -base64 32`), the same for all replicas. "
+        "Entries are encrypted and authenticated with it.",
+    )
+    previous_key_file: Path | None = Field(None, description="The key before, still accepted for reading.")
+    trusted: bool = Field(
+        False,
+        description="Do without `key_file`. Whoever can write to Redis can then make this service allow anything.",
+    )
+    prefix: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")] = Field(
+        "verifier", description="Beginning of all keys. Replicas share what has the same."
+    )
+    timeout: Duration = Field(
+        0.05,
+        ge=0.005,
+        le=1,
+        description="Longest time a request waits for Redis, connecting included; then it goes on without.",
+    )
+    connections: int = Field(16, ge=2, le=256, description="Connections to Redis at once.")
+
+
+class RevocationsSettings(_Section):
+    """Tokens that are refused before they expire."""
+
+    when_unfollowed: Literal["continue", "deny"] = Field(
+        "continue",
+        description="While the list cannot be read from Redis: go on with the last known one, or answer 503.",
+    )
+    grace: Duration = Field(5.0, ge=1, le=600, description="How long the list may go unread before that counts.")
+    keep: Duration = Field(
+        2_592_000.0,
+        ge=60,
+        description="How long an entry stays where nothing says when the last token that it concerns is over. "
+        "Keep it above the longest life of a token.",
+    )
+    max_entries: int = Field(100_000, ge=1, description="Entries held; more are refused.")
+
+
+class IntrospectionSettings(_Section):
+    """Asking the issuer about a token (RFC 7662)."""
+
+    endpoint: Text | None = Field(None, description="Its address. Without it, it is discovered.")
+    token_prefix: Text | None = Field(
+        None,
+        description="What the issuer's opaque tokens begin with. Without it, they go to the issuers in their order, "
+        "so that the first ones see tokens of the others.",
+    )
+    auth: Literal["client_secret_basic", "client_secret_post", "private_key_jwt", "bearer"] = Field(
+        "client_secret_basic", description="How we show who we are."
+    )
+    client_id: Text | None = Field(None, description="Our client id there.")
+    client_secret_file: Path | None = Field(None, description="Its secret, read anew for each call.")
+    client_key_file: Path | None = Field(
+        None, description="Its private key for `private_key_jwt`, as a JWK (with `kid` and `alg`) or in PEM."
+    )
+    bearer_file: Path | None = Field(None, description="The token for `bearer`, read anew for each call.")
+    ttl: Duration = Field(60.0, ge=0, le=86_400, description="How long an answer counts, and never past `exp`.")
+    denial_ttl: Duration = Field(10.0, ge=0, le=600, description="How long a refusal counts.")
+    deadline: Duration = Field(2.0, gt=0, le=60, description="Longest time for one call, its turn included.")
+    max_calls: int = Field(32, ge=1, le=1_024, description="Calls under way at once; the others wait for their turn.")
+
+
 class LimitsSettings(_Section):
     """What one client, or all together, may take."""
 
@@ -102,7 +185,7 @@ class LimitsSettings(_Section):
     )
     connections: int = Field(4_096, ge=1, description="Connections open at once; more are closed unanswered.")
     waiting: int = Field(
-        1_024, ge=1, description="Decisions that may wait for one issuer's keys at once; more get 503 `overloaded`."
+        1_024, ge=1, description="Decisions that may wait for one issuer at once; more get 503 `overloaded`."
     )
     read_timeout: Duration = Field(
         10.0, gt=0, description="Longest time from the first byte of a request to its last (408 beyond)."
@@ -176,6 +259,12 @@ class IssuerSettings(_Section):
     secret_file: Path | None = Field(
         None, description="The secret of an issuer that signs with HS256, HS384 or HS512 (32 bytes or more)."
     )
+    introspect: Literal["opaque", "always", "only"] = Field(
+        "opaque",
+        description="With `introspection`, the tokens to ask about: opaque ones, JWTs too once their signature holds, "
+        "or every token on the issuer's word alone (no keys are fetched).",
+    )
+    introspection: IntrospectionSettings | None = Field(None, description="See below.")
     ca_file: Path | None = Field(None, description="Authorities to trust for this issuer instead of the system's.")
     bearer_file: Path | None = Field(None, description="A token to send with fetches, read anew each time.")
     allow_insecure_http: bool = Field(
@@ -203,7 +292,9 @@ class Settings(BaseSettings):
     listen: Address = Field("127.0.0.1:8080", description="Address that gateways ask.")
     ops: OpsSettings = OpsSettings()
     issuers: tuple[IssuerSettings, ...] = Field(description="The issuers whose tokens are accepted.")
+    redis: RedisSettings = RedisSettings()
     cache: CacheSettings = CacheSettings()
+    revocations: RevocationsSettings = RevocationsSettings()
     keys: KeysSettings = KeysSettings()
     limits: LimitsSettings = LimitsSettings()
     log: LogSettings = LogSettings()

@@ -1,8 +1,8 @@
 """From a token whose signature holds to a ``Principal`` (RFC 7519 §4.1, RFC 9068 §4).
 
-Two tables, in the order in which they are asked. ``IDENTITY`` is what a token says once and for all: its
-outcome is cached with the identity. ``STANDING`` depends on the time and is asked on every decision, cached
-or not. Each check is a function of its own, so that ``explain`` can run the very same ones.
+After ``check_type``, two tables in the order in which they are asked. ``IDENTITY`` is what a token says once and
+for all: its outcome is cached with the identity. ``STANDING`` depends on the time and is asked on every decision,
+cached or not. Each check is a function of its own, so that ``explain`` can run the very same ones.
 
 Nothing in this module may run before ``core/signature.py`` agreed.
 """
@@ -23,12 +23,20 @@ LATEST = 253_402_300_799
 def identify(token: Token, issuer: Issuer) -> Principal:
     """The principal of a token that ``issuer`` signed. Its standing is still to be checked.
 
-    Raises ``Rejected``: ``wrong_token_type``, ``untrusted_issuer``, ``malformed_claim``, ``missing_claim``,
-    ``wrong_audience``, ``wrong_client``.
+    Raises ``Rejected``: ``wrong_token_type``, and as ``principal`` does.
+    """
+    check_type(token, issuer)
+    return principal(token.unverified_claims, issuer)
+
+
+def principal(claims: Mapping[str, Any], issuer: Issuer) -> Principal:
+    """The principal of claims that ``issuer`` vouches for: by its signature, or by having been asked.
+
+    Raises ``Rejected``: ``untrusted_issuer``, ``malformed_claim``, ``missing_claim``, ``wrong_audience``,
+    ``wrong_client``.
     """
     for check in IDENTITY:
-        check(token, issuer)
-    claims = token.unverified_claims
+        check(claims, issuer)
     return Principal(
         issuer=claims["iss"],
         issuer_name=issuer.name,
@@ -66,30 +74,30 @@ def media_type(typ: str) -> str:
     return typ.lower().removeprefix("application/")
 
 
-def check_issuer(token: Token, issuer: Issuer) -> None:
+def check_issuer(claims: Mapping[str, Any], issuer: Issuer) -> None:
     """``iss`` once more, now that it is signed: a key must never speak for another issuer."""
-    claimed = token.unverified_claims.get("iss")
+    claimed = claims.get("iss")
     if not isinstance(claimed, str) or claimed not in issuer.identifiers:
         raise Rejected(Reason.UNTRUSTED_ISSUER, "the iss of the token is not that of its key")
 
 
-def check_dates(token: Token, _issuer: Issuer) -> None:
+def check_dates(claims: Mapping[str, Any], _issuer: Issuer) -> None:
     """``exp`` is there, and every date is a number that a clock can show (RFC 7519 §2)."""
     for name in ("exp", "nbf", "iat"):
-        _date(token.unverified_claims, name)
-    if "exp" not in token.unverified_claims:
+        _date(claims, name)
+    if "exp" not in claims:
         raise Rejected(Reason.MISSING_CLAIM, "the token has no exp; tokens that never expire are refused")
 
 
-def check_texts(token: Token, _issuer: Issuer) -> None:
+def check_texts(claims: Mapping[str, Any], _issuer: Issuer) -> None:
     """``sub`` and ``jti`` are strings where present (RFC 7519 §4.1.2, §4.1.7)."""
     for name in ("sub", "jti"):
-        _text(token.unverified_claims, name)
+        _text(claims, name)
 
 
-def check_audience(token: Token, issuer: Issuer) -> None:
+def check_audience(claims: Mapping[str, Any], issuer: Issuer) -> None:
     """``aud`` names us. Without one, only a configured client (``check_client``) can stand in for it."""
-    named = audiences(token.unverified_claims)
+    named = audiences(claims)
     if named is None:
         if issuer.audiences is not None and not issuer.client_ids:
             raise Rejected(Reason.MISSING_CLAIM, "the token has no aud")
@@ -97,9 +105,9 @@ def check_audience(token: Token, issuer: Issuer) -> None:
         raise Rejected(Reason.WRONG_AUDIENCE, "the aud of the token is none of those accepted here")
 
 
-def check_client(token: Token, issuer: Issuer) -> None:
+def check_client(claims: Mapping[str, Any], issuer: Issuer) -> None:
     """Every claim that names the client names one of the configured clients (RFC 9068 §2.2, OIDC Core §2)."""
-    named = clients(token.unverified_claims, issuer)  # raises for one that is no string, whoever is accepted
+    named = clients(claims, issuer)  # raises for one that is no string, whoever is accepted
     if not issuer.client_ids:
         return
     if not named:
@@ -111,9 +119,9 @@ def check_client(token: Token, issuer: Issuer) -> None:
         raise Rejected(Reason.WRONG_CLIENT, "the client of the token is none of those accepted here")
 
 
-def check_scopes(token: Token, issuer: Issuer) -> None:
+def check_scopes(claims: Mapping[str, Any], issuer: Issuer) -> None:
     """Each configured scope claim is a string or an array of strings where present (RFC 8693 §4.2)."""
-    scopes(token.unverified_claims, issuer)
+    scopes(claims, issuer)
 
 
 def check_expiry(principal: Principal, issuer: Issuer, now: float) -> None:
@@ -160,8 +168,7 @@ def check_required_claims(principal: Principal, issuer: Issuer, _now: float) -> 
             )
 
 
-IDENTITY: tuple[Callable[[Token, Issuer], None], ...] = (
-    check_type,
+IDENTITY: tuple[Callable[[Mapping[str, Any], Issuer], None], ...] = (
     check_issuer,
     check_dates,
     check_texts,

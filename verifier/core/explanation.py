@@ -105,66 +105,66 @@ def _describe(keys: KeySet) -> str:
     return held or "no usable key"
 
 
-_Describe = Callable[[Token, Issuer], str]
+_Claims = Mapping[str, Any]
+_Describe = Callable[[_Claims, Issuer], str]
 
 
 def _claim(name: str) -> _Describe:
-    return lambda token, _issuer: f"{name} {token.unverified_claims.get(name)!r}"
+    return lambda found, _issuer: f"{name} {found.get(name)!r}"
 
 
-def _claims(token: Token, names: tuple[str, ...]) -> str:
-    return ", ".join(f"{name} {token.unverified_claims.get(name)!r}" for name in names) or "nothing"
+def _claims(found: _Claims, names: tuple[str, ...]) -> str:
+    return ", ".join(f"{name} {found.get(name)!r}" for name in names) or "nothing"
 
 
-IDENTITY_TEXTS: Mapping[Callable[[Token, Issuer], None], tuple[str, _Describe, _Describe]] = {
-    claims.check_type: (
-        "type",
-        lambda _token, issuer: _any_of(sorted(issuer.token_types)),
-        lambda token, _issuer: f"typ {token.type!r}",
-    ),
+IDENTITY_TEXTS: Mapping[Callable[[_Claims, Issuer], None], tuple[str, _Describe, _Describe]] = {
     claims.check_issuer: (
         "signed issuer",
-        lambda _token, issuer: _any_of(sorted(issuer.identifiers)),
+        lambda _found, issuer: _any_of(sorted(issuer.identifiers)),
         _claim("iss"),
     ),
     claims.check_dates: (
         "dates",
         lambda *_: "exp, and nbf and iat where present, in seconds since 1970",
-        lambda token, _issuer: _claims(token, ("exp", "nbf", "iat")),
+        lambda found, _issuer: _claims(found, ("exp", "nbf", "iat")),
     ),
     claims.check_texts: (
         "names",
         lambda *_: "sub and jti are strings where present",
-        lambda token, _issuer: _claims(token, ("sub", "jti")),
+        lambda found, _issuer: _claims(found, ("sub", "jti")),
     ),
     claims.check_audience: (
         "audience",
-        lambda _token, issuer: "any" if issuer.audiences is None else _any_of(sorted(issuer.audiences)),
+        lambda _found, issuer: "any" if issuer.audiences is None else _any_of(sorted(issuer.audiences)),
         _claim("aud"),
     ),
     claims.check_client: (
         "client",
-        lambda _token, issuer: _any_of(sorted(issuer.client_ids)) if issuer.client_ids else "any",
-        lambda token, issuer: _claims(token, issuer.client_id_claims),
+        lambda _found, issuer: _any_of(sorted(issuer.client_ids)) if issuer.client_ids else "any",
+        lambda found, issuer: _claims(found, issuer.client_id_claims),
     ),
     claims.check_scopes: (
         "scopes",
-        lambda _token, issuer: f"strings under {', '.join(map(claim_path.render, issuer.scope_claims))}",
-        lambda token, issuer: ", ".join(repr(claim_path.find(token.unverified_claims, p)) for p in issuer.scope_claims),
+        lambda _found, issuer: f"strings under {', '.join(map(claim_path.render, issuer.scope_claims))}",
+        lambda found, issuer: ", ".join(repr(claim_path.find(found, path)) for path in issuer.scope_claims),
     ),
 }
 """A name, and what is expected and found, for each check of ``claims.IDENTITY``."""
 
 
 def _identity_steps(token: Token, issuer: Issuer) -> tuple[Step, ...]:
-    return tuple(_identity_step(check, token, issuer) for check in claims.IDENTITY)
+    type_step = _step(
+        "type", _any_of(sorted(issuer.token_types)), f"typ {token.type!r}", lambda: claims.check_type(token, issuer)
+    )
+    found = token.unverified_claims
+    return type_step, *(_identity_step(check, found, issuer) for check in claims.IDENTITY)
 
 
-def _identity_step(check: Callable[[Token, Issuer], None], token: Token, issuer: Issuer) -> Step:
-    name, expected, found = IDENTITY_TEXTS[check]
-    step = _step(name, expected(token, issuer), found(token, issuer), lambda: check(token, issuer))
+def _identity_step(check: Callable[[_Claims, Issuer], None], found: _Claims, issuer: Issuer) -> Step:
+    name, expected, shown = IDENTITY_TEXTS[check]
+    step = _step(name, expected(found, issuer), shown(found, issuer), lambda: check(found, issuer))
     if step.reason is Reason.WRONG_AUDIENCE:
-        named = claims.audiences(token.unverified_claims) or ()
+        named = claims.audiences(found) or ()
         hints = (near_miss.explain(sorted(issuer.audiences or ()), audience) for audience in named)
         return replace(step, hint=next((hint for hint in hints if hint), None))
     return step
@@ -212,15 +212,14 @@ STANDING_TEXTS: Mapping[Callable[[Principal, Issuer, float], None], tuple[str, _
 
 
 def _standing_steps(token: Token, issuer: Issuer, now: float, demands: policy.Requirement) -> tuple[Step, ...]:
-    # To go on after a wrong type, audience or client, ask an issuer that does not mind them.
+    # To go on after a wrong audience or client, ask an issuer that does not mind them.
     easy = replace(
         issuer,
         audiences=None,
         client_ids=frozenset(),
-        token_types=frozenset({claims.media_type("JWT" if token.type is None else token.type)}),
     )
     try:
-        principal = claims.identify(token, easy)
+        principal = claims.principal(token.unverified_claims, easy)
     except Rejected:
         names = [*(text[0] for text in STANDING_TEXTS.values()), *DEMANDS]
         return tuple(_not_reached(name, "a claim above cannot be read") for name in names)

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from types import MappingProxyType
 
 from verifier.core.claim_path import ClaimPath
 from verifier.core.reasons import Reason, Rejected
-from verifier.core.token import Token
+from verifier.core.token import Token, is_bearer, is_opaque
 
 TENANT = "{tenantid}"
 """What stands for a tenant in the metadata and keys of issuers that serve many (Entra)."""
@@ -20,6 +21,27 @@ class RequiredClaim:
 
     path: ClaimPath
     values: tuple[ClaimValue, ...]
+
+
+class Introspect(StrEnum):
+    """Which tokens of an issuer it is asked about (RFC 7662)."""
+
+    OPAQUE = "opaque"  # those that are no JWTs
+    ALWAYS = "always"  # its JWTs too, once their signature holds
+    ONLY = "only"  # every token, on its word alone: there are no keys
+
+
+@dataclass(frozen=True, slots=True)
+class Introspection:
+    """How an issuer is asked about tokens. ``ttl`` and ``denial_ttl``: how long its answer counts, in seconds.
+
+    ``token_prefix`` is what all of its opaque tokens begin with, where that is so.
+    """
+
+    tokens: Introspect
+    token_prefix: str | None
+    ttl: float
+    denial_ttl: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +65,16 @@ class Issuer:
     leeway: float
     max_age: float | None
     fingerprint: str
+    introspection: Introspection | None = None
+
+    @property
+    def asked_about_jwts(self) -> bool:
+        """Whether a signature alone does not make its tokens good."""
+        return self.introspection is not None and self.introspection.tokens is not Introspect.OPAQUE
+
+    @property
+    def has_keys(self) -> bool:
+        return self.introspection is None or self.introspection.tokens is not Introspect.ONLY
 
 
 class Issuers:
@@ -57,6 +89,20 @@ class Issuers:
 
     def __iter__(self) -> Iterator[Issuer]:
         return iter(self._all)
+
+    def of_opaque(self, text: str) -> tuple[Issuer, ...]:
+        """The issuers to ask about a token that is no JWT, in the order in which they are asked.
+
+        The issuer whose prefix it bears, the longest first; or else, if it has not the form of a JWT, all that gave
+        none. Nothing else in the token has a say.
+        """
+        if not is_bearer(text):
+            return ()
+        asked = [(issuer, issuer.introspection.token_prefix) for issuer in self._all if issuer.introspection]
+        named = [(issuer, prefix) for issuer, prefix in asked if prefix is not None and text.startswith(prefix)]
+        if named:
+            return (max(named, key=lambda found: len(found[1]))[0],)
+        return tuple(issuer for issuer, prefix in asked if prefix is None) if is_opaque(text) else ()
 
     def match(self, token: Token) -> Issuer:
         """The issuer whose ``iss`` the token bears, byte for byte.

@@ -155,6 +155,36 @@ def load_secret(secret: bytes, algorithms: Sequence[str]) -> KeySet:
     return KeySet((key,), any_kid=True)
 
 
+@dataclass(frozen=True, slots=True)
+class ClientKey:
+    """A private key of ours, to say who we are (RFC 7523)."""
+
+    algorithm: str
+    material: Material = field(repr=False, compare=False)
+
+
+def load_client_key(text: bytes) -> ClientKey:
+    """A private key, as a JWK or in PEM; without ``alg``, the usual algorithm of its type.
+
+    Raises ``ValueError``.
+    """
+    jwk = strict_json.parse_object(text) if _is_json_object(text) else None
+    for kind in (RSAKey, ECKey, OKPKey):
+        try:
+            key = kind.import_key(text if jwk is None else jwk)
+        except Exception:  # noqa: BLE001, S112 - joserfc says "not of this type" in several classes
+            continue
+        if not key.is_private:
+            break
+        curve = key.as_dict(private=False).get("crv")
+        own = KeyType(key.key_type, curve if isinstance(curve, str) else None)
+        usual = next((name for name, needed in KEY_TYPE.items() if needed == own), None)
+        algorithm = key.alg or usual
+        if algorithm is not None:
+            return ClientKey(algorithm, key)
+    raise ValueError("expected a private key (RSA, EC or Ed25519) as a JWK or in PEM")
+
+
 def _is_json_object(text: bytes) -> bool:
     try:
         strict_json.parse_object(text)

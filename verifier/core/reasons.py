@@ -49,11 +49,15 @@ class Reason(StrEnum):
     TOO_OLD = "too_old"
     WRONG_AUDIENCE = "wrong_audience"
     WRONG_CLIENT = "wrong_client"
+    INACTIVE = "inactive"
+    REVOKED = "revoked"
 
     INSUFFICIENT_SCOPE = "insufficient_scope"
     CLAIM_NOT_SATISFIED = "claim_not_satisfied"
 
     KEYS_UNAVAILABLE = "keys_unavailable"
+    INTROSPECTION_UNAVAILABLE = "introspection_unavailable"
+    REVOCATIONS_UNAVAILABLE = "revocations_unavailable"
     OVERLOADED = "overloaded"
 
 
@@ -78,9 +82,13 @@ FAMILY: Mapping[Reason, Family] = MappingProxyType(
         Reason.TOO_OLD: Family.INVALID_TOKEN,
         Reason.WRONG_AUDIENCE: Family.INVALID_TOKEN,
         Reason.WRONG_CLIENT: Family.INVALID_TOKEN,
+        Reason.INACTIVE: Family.INVALID_TOKEN,
+        Reason.REVOKED: Family.INVALID_TOKEN,
         Reason.INSUFFICIENT_SCOPE: Family.INSUFFICIENT,
         Reason.CLAIM_NOT_SATISFIED: Family.INSUFFICIENT,
         Reason.KEYS_UNAVAILABLE: Family.UNAVAILABLE,
+        Reason.INTROSPECTION_UNAVAILABLE: Family.UNAVAILABLE,
+        Reason.REVOCATIONS_UNAVAILABLE: Family.UNAVAILABLE,
         Reason.OVERLOADED: Family.UNAVAILABLE,
     }
 )

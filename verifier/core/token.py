@@ -4,6 +4,7 @@ Everything here is under the control of whoever sent the token. ``Token`` keeps 
 are ``unverified_claims`` until ``core/claims.py`` turns them, after the signature, into a ``Principal``.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 from verifier.core import base64url, strict_json
 from verifier.core.reasons import Reason, Rejected
 
+_BEARER = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
 _SEGMENTS = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)
 
 
@@ -57,6 +59,26 @@ def parse(text: str) -> Token:
         signing_input=text[: segments.end(2)].encode("ascii"),
         signature=_decode(segments.group(3), "signature"),
     )
+
+
+def content_digest(text: str) -> str:
+    """What tells this token from others: SHA-256 of its header and payload, or of all of an opaque one.
+
+    Without the signature, as an ECDSA signature can be turned into another that holds too.
+    """
+    segments = _SEGMENTS.fullmatch(text)
+    content = text if segments is None else text[: segments.end(2)]
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def is_opaque(text: str) -> bool:
+    """Whether ``text`` has not the form of a JWS, so that only its issuer can say what it is."""
+    return _SEGMENTS.fullmatch(text) is None
+
+
+def is_bearer(text: str) -> bool:
+    """Whether ``text`` could be a bearer token at all: the characters of RFC 6750 §2.1."""
+    return _BEARER.fullmatch(text) is not None
 
 
 def _decode(segment: str, name: str) -> bytes:

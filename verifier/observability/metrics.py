@@ -55,7 +55,11 @@ class Metrics:
             buckets=BUCKETS,
             registry=self.registry,
         )
-        self.key_fetches = self._counter("key_fetches", "Fetches of keys. result is ok or error.", ("issuer", "result"))
+        self.key_fetches = self._counter(
+            "key_fetches",
+            "Fetches of keys. result is ok, error, or shared where another replica had fetched.",
+            ("issuer", "result"),
+        )
         self.key_set_age = self._gauge(
             "key_set_age_seconds", "Time since keys were last fetched; NaN before the first time.", ("issuer",)
         )
@@ -63,6 +67,46 @@ class Metrics:
         self.keys_dropped = self._gauge("keys_dropped", "Keys of the set that cannot be used.", ("issuer", "cause"))
         self.cache_lookups = self._counter(
             "cache_lookups", "Cache look-ups. result is hit or miss.", ("kind", "tier", "result")
+        )
+        self.redis_seconds = Histogram(
+            "verifier_redis_seconds",
+            "Time of commands that Redis carried out.",
+            ("command",),
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+        self.redis_errors = self._counter("redis_errors", "Commands that Redis did not carry out.", ("command",))
+        self.redis_breaker = self._gauge("redis_breaker_open", "1 while Redis is not asked, as it did not answer.")
+        self.redis_writes_dropped = self._counter("redis_writes_dropped", "Entries not written, as too many waited.")
+        self.sealed_refused = self._counter(
+            "sealed_entries_refused",
+            "Entries of Redis that did not open: format, other_key, forged, expired.",
+            ("cause",),
+        )
+        self.introspections = self._counter(
+            "introspections",
+            "Calls to introspection endpoints. result is active, inactive or error.",
+            ("issuer", "result"),
+        )
+        self.introspection_seconds = Histogram(
+            "verifier_introspection_seconds",
+            "Time of calls to introspection endpoints, waiting for a turn included.",
+            ("issuer",),
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+        self.introspection_breaker = self._gauge(
+            "introspection_breaker_open", "1 while the issuer is not asked, as it did not answer.", ("issuer",)
+        )
+        self.revocations = self._gauge("revocations", "Revocations held.")
+        self.revocations_unread = self._gauge(
+            "revocations_unread_seconds", "Time since the list of revocations was last read to its end."
+        )
+        self.revocation_lag = Histogram(
+            "verifier_revocation_lag_seconds",
+            "Time from a revocation on another replica to its arrival here, by their clocks.",
+            buckets=BUCKETS,
+            registry=self.registry,
         )
         self.cache_entries = self._gauge("cache_entries", "Entries held.", ("kind", "tier"))
         self.http_errors = self._counter(

@@ -13,8 +13,11 @@ class Observer:
         self.metrics = metrics
         self.log = log
         self._log_denials = log_denials
-        self._hit = metrics.cache_lookups.labels("identity", "memory", "hit")
-        self._miss = metrics.cache_lookups.labels("identity", "memory", "miss")
+        self._lookups = {
+            (tier, hit): metrics.cache_lookups.labels("identity", tier, "hit" if hit else "miss")
+            for tier in ("memory", "shared")
+            for hit in (True, False)
+        }
 
     def decided(self, surface: str, verdict: Verdict, request_id: str) -> None:
         """Count a verdict, and write the line of a denial."""
@@ -32,15 +35,60 @@ class Observer:
     def http_error(self, status: int) -> None:
         self.metrics.http_errors.labels(str(status)).inc()
 
-    def cache_lookup(self, *, hit: bool) -> None:
-        (self._hit if hit else self._miss).inc()
+    def cache_lookup(self, tier: str, *, hit: bool) -> None:
+        self._lookups[tier, hit].inc()
+
+    def introspected(self, issuer: str, result: str, seconds: float) -> None:
+        self.metrics.introspections.labels(issuer, result).inc()
+        self.metrics.introspection_seconds.labels(issuer).observe(seconds)
+
+    def introspection_failed(self, issuer: str, detail: str) -> None:
+        self.log.warning("introspection_unavailable", issuer=issuer, detail=detail)
+
+    def redis_took(self, command: str, seconds: float) -> None:
+        self.metrics.redis_seconds.labels(command).observe(seconds)
+
+    def redis_failed(self, command: str, error: Exception) -> None:
+        self.metrics.redis_errors.labels(command).inc()
+        self.log.debug("redis_error", command=command, error=type(error).__name__)
+
+    def redis_breaker(self, *, is_open: bool, cause: str = "") -> None:
+        self.metrics.redis_breaker.set(is_open)
+        if is_open:
+            self.log.error("redis_unavailable", detail=cause)
+        else:
+            self.log.info("redis_available")
+
+    def entry_refused(self, cause: str) -> None:
+        self.metrics.sealed_refused.labels(cause).inc()
+
+    def write_dropped(self) -> None:
+        self.metrics.redis_writes_dropped.inc()
+
+    def revocation_arrived(self, seconds: float) -> None:
+        self.metrics.revocation_lag.observe(seconds)
+
+    def revocations_unread(self, detail: str) -> None:
+        self.log.error("revocations_unread", detail=detail)
+
+    def revocations_read_again(self) -> None:
+        self.log.info("revocations_read_again")
+
+    def revocations_restored(self, number: int) -> None:
+        self.log.warning("revocations_restored", entries=number, detail="Redis had lost them")
+
+    def lifted(self, **what: str) -> None:
+        self.log.info("revocation_lifted", **what)
+
+    def revoked(self, **what: str | float | None) -> None:
+        self.log.info("revoked", **what)
 
     def defect(self, error: Exception) -> None:
         self.metrics.defects.inc()
         self.log.error("defect", error=type(error).__name__, where=place(error.__traceback__))
 
-    def keys_fetched(self, issuer: str, keys: KeySet, *, changed: bool) -> None:
-        self.metrics.key_fetches.labels(issuer, "ok").inc()
+    def keys_fetched(self, issuer: str, keys: KeySet, *, changed: bool, shared: bool) -> None:
+        self.metrics.key_fetches.labels(issuer, "shared" if shared else "ok").inc()
         if not changed:
             return
         for cause in Dropped:

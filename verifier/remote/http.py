@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from time import time
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 
-from verifier.engine import SourceUnavailable
+from verifier.ports import SourceUnavailable
 
 MAX_BYTES = 1024 * 1024
 MAX_RETRY_AFTER = 300.0
@@ -33,6 +33,7 @@ class Reply:
     ``max_age`` is in seconds, ``date`` (the server's clock) in seconds since 1970.
     """
 
+    status: int
     body: bytes | None
     etag: str | None
     max_age: float | None
@@ -59,7 +60,7 @@ class Access:
 
 
 class HttpClient:
-    """GET with conditions. ``deadline`` bounds a whole exchange, ``connect`` its beginning; in seconds."""
+    """Requests within bounds. ``deadline`` bounds a whole exchange, ``connect`` its beginning; in seconds."""
 
     def __init__(self, session: aiohttp.ClientSession, deadline: float = 5.0, connect: float = 2.0) -> None:
         self._session = session
@@ -71,15 +72,28 @@ class HttpClient:
         Raises ``SourceUnavailable`` for everything but 200 and 304: refused or slow connections, redirects,
         other statuses (with their ``Retry-After``), a compressed body, or more than ``MAX_BYTES``.
         """
+        headers = {} if etag is None else {"If-None-Match": etag}
+        return await self._exchange("GET", url, access, headers)
+
+    async def post(self, url: str, access: Access, headers: Mapping[str, str], form: Mapping[str, str]) -> Reply:
+        """Send ``form`` to ``url``. Raises ``SourceUnavailable`` as ``get`` does, for everything but 200 and 400."""
+        return await self._exchange("POST", url, access, headers, urlencode(form).encode("ascii"))
+
+    async def _exchange(
+        self, method: str, url: str, access: Access, headers: Mapping[str, str], form: bytes | None = None
+    ) -> Reply:
         if not may_fetch(url, insecure_http=access.insecure_http):
             raise SourceUnavailable(f"{url}: expected an https address")
+        sent = {"Accept": "application/json", "Accept-Encoding": "identity", **headers}
+        if form is not None:
+            sent["Content-Type"] = "application/x-www-form-urlencoded"
         try:
-            headers = await in_file_thread(_request_headers, access, etag)
+            sent |= await in_file_thread(_credentials, access)
             context = await in_file_thread(_tls, access.ca_file)
-            async with self._session.get(
-                url, headers=headers, ssl=context, allow_redirects=False, timeout=self._timeout
+            async with self._session.request(
+                method, url, data=form, headers=sent, ssl=context, allow_redirects=False, timeout=self._timeout
             ) as response:
-                return await _read(response, url)
+                return await _read(response, url, (200, 304) if form is None else (200, 400))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise SourceUnavailable(f"{url}: {describe(error)}") from error
 
@@ -103,11 +117,12 @@ async def certificate_expires(url: str, access: Access, deadline: float = 5.0) -
     return ssl.cert_time_to_seconds(certificate["notAfter"])
 
 
-def open_session() -> aiohttp.ClientSession:
-    """The process's one client session: no cookies, no proxies or credentials from the environment."""
+def open_session(per_host: int = 8) -> aiohttp.ClientSession:
+    """A client session: no cookies, no proxies or credentials from the environment. ``per_host`` bounds connections
+    to one host; 0 leaves that to the caller."""
     return aiohttp.ClientSession(
-        # A fresh connection for each of the few fetches: nothing of one answer can be left for the next.
-        connector=aiohttp.TCPConnector(limit=100, limit_per_host=8, force_close=True),
+        # A fresh connection for each of the few exchanges: nothing of one answer can be left for the next.
+        connector=aiohttp.TCPConnector(limit=100 if per_host else 0, limit_per_host=per_host, force_close=True),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         auto_decompress=False,
@@ -149,21 +164,18 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _request_headers(access: Access, etag: str | None) -> dict[str, str]:
-    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-    if etag is not None:
-        headers["If-None-Match"] = etag
-    if access.bearer_file is not None:
-        headers["Authorization"] = f"Bearer {access.bearer_file.read_text('ascii').strip()}"
-    return headers
+def _credentials(access: Access) -> dict[str, str]:
+    if access.bearer_file is None:
+        return {}
+    return {"Authorization": f"Bearer {access.bearer_file.read_text('ascii').strip()}"}
 
 
 def _tls(ca_file: Path | None) -> ssl.SSLContext | bool:
     return True if ca_file is None else ssl.create_default_context(cafile=str(ca_file))
 
 
-async def _read(response: aiohttp.ClientResponse, url: str) -> Reply:
-    if response.status not in (200, 304):
+async def _read(response: aiohttp.ClientResponse, url: str, expected: tuple[int, ...]) -> Reply:
+    if response.status not in expected:
         raise SourceUnavailable(f"{url}: answered {response.status}", _retry_after(response.headers))
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise SourceUnavailable(f"{url}: answered with a compressed body that was not asked for")
@@ -173,7 +185,8 @@ async def _read(response: aiohttp.ClientResponse, url: str) -> Reply:
         if len(body) > MAX_BYTES:
             raise SourceUnavailable(f"{url}: the answer is larger than {MAX_BYTES} bytes")
     return Reply(
-        body=bytes(body) if response.status == 200 else None,
+        status=response.status,
+        body=None if response.status == 304 else bytes(body),
         etag=response.headers.get("ETag"),
         max_age=_max_age(response.headers),
         date=_date(response.headers.get("Date", "")),

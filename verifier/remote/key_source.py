@@ -20,7 +20,7 @@ from time import monotonic, time
 from typing import Protocol
 
 from verifier.core.keys import KeySet
-from verifier.engine import SourceUnavailable
+from verifier.ports import SourceUnavailable
 from verifier.remote.http import describe
 from verifier.remote.origins import Fetched, Origin
 
@@ -47,7 +47,7 @@ class Freshness:
 class KeyObserver(Protocol):
     """Told what becomes of the keys."""
 
-    def keys_fetched(self, issuer: str, keys: KeySet, *, changed: bool) -> None: ...
+    def keys_fetched(self, issuer: str, keys: KeySet, *, changed: bool, shared: bool) -> None: ...
 
     def keys_failed(self, issuer: str, detail: str, *, usable: bool) -> None: ...
 
@@ -109,7 +109,6 @@ class RefreshingKeys:
         self._jitter = jitter
         self._fetched: Fetched | None = None
         self._fetched_at = 0.0
-        self._fetched_at_wall: float | None = None
         self._attempted_at: float | None = None
         self._due = 0.0
         self._due_moved = asyncio.Event()
@@ -159,12 +158,13 @@ class RefreshingKeys:
         return KeyStatus(
             keys=len(keys.keys) if keys else 0,
             age=None if self._fetched is None else self._clock() - self._fetched_at,
-            fetched_at=self._fetched_at_wall,
+            fetched_at=None if self._fetched is None else self._fetched.fetched_at,
             last_error=self._failure,
             attempted=self._fetched is not None or self._failures > 0,
         )
 
     async def _keep_fresh(self) -> None:
+        await self._begin_with_the_last_known()
         while True:
             with suppress(Exception):  # whatever it was, keys must not stop being fetched
                 await self.refresh()
@@ -174,6 +174,13 @@ class RefreshingKeys:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._due_moved.wait()
+
+    async def _begin_with_the_last_known(self) -> None:
+        """What the other replicas have is better than nothing while the issuer is down."""
+        with suppress(Exception):
+            known = await self._origin.last_known()
+            if known is not None and time() - known.fetched_at <= self._freshness.max_stale:
+                self._adopt(known)
 
     async def _fetch(self) -> None:
         self._attempted_at = self._clock()
@@ -187,15 +194,21 @@ class RefreshingKeys:
             raise failure from None
 
     def _succeed(self, fetched: Fetched) -> None:
-        before = self._fetched.keys if self._fetched else None
-        changed = before != fetched.keys
-        self._fetched, self._fetched_at, self._fetched_at_wall = fetched, self._clock(), time()
         self._failures, self._failure = 0, None
-        self._due_moved.set()
+        changed = self._adopt(fetched)
         self._due = self._fetched_at + refresh_delay(self._freshness, fetched.max_age, self._jitter())
+        self._due_moved.set()
+        self._observer.keys_fetched(self._issuer, fetched.keys, changed=changed, shared=fetched.shared)
+
+    def _adopt(self, fetched: Fetched) -> bool:
+        """Trust ``fetched`` from now on. Returns whether it differs from what was trusted before."""
+        changed = self._fetched is None or self._fetched.keys != fetched.keys
+        self._fetched = fetched
+        age = max(0.0, time() - fetched.fetched_at) if fetched.shared else 0.0
+        self._fetched_at = self._clock() - age
         if changed:
             self._on_change(self._issuer, fetched.keys)
-        self._observer.keys_fetched(self._issuer, fetched.keys, changed=changed)
+        return changed
 
     def _fail(self, failure: SourceUnavailable) -> None:
         self._failures += 1

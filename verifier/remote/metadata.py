@@ -1,6 +1,5 @@
 """Discovery: from an issuer's identifier to its metadata (OpenID Connect Discovery §4, RFC 8414 §3)."""
 
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -8,7 +7,7 @@ from authlib.oauth2 import rfc8414
 from authlib.oidc import discovery
 
 from verifier.core import strict_json
-from verifier.engine import SourceUnavailable
+from verifier.ports import SourceUnavailable
 from verifier.remote.http import Access, HttpClient
 
 
@@ -27,8 +26,9 @@ def locations(issuer: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-async def discover(http: HttpClient, issuer: str, access: Access, *, base: str | None = None) -> Mapping[str, Any]:
-    """The metadata of ``issuer``; asked at ``base`` where the vendor serves it elsewhere (Entra).
+async def discover(http: HttpClient, issuer: str, access: Access, wanted: str, *, base: str | None = None) -> str:
+    """The address that the metadata of ``issuer`` gives for ``wanted``, such as ``jwks_uri``. The metadata is asked
+    for at ``base`` where the vendor serves it elsewhere (Entra).
 
     Raises ``SourceUnavailable`` when no location answers with valid metadata of exactly this issuer. The
     first refusal is the one reported, as the later locations are guesses.
@@ -36,27 +36,27 @@ async def discover(http: HttpClient, issuer: str, access: Access, *, base: str |
     refusals: list[SourceUnavailable] = []
     for url in locations(base or issuer):
         try:
-            return await _metadata(http, url, issuer, access)
+            return await _address(http, url, issuer, access, wanted)
         except SourceUnavailable as error:
             refusals.append(error)
     raise refusals[0]
 
 
-async def _metadata(http: HttpClient, url: str, issuer: str, access: Access) -> Mapping[str, Any]:
+async def _address(http: HttpClient, url: str, issuer: str, access: Access, wanted: str) -> str:
     reply = await http.get(url, access)
     try:
         metadata: dict[str, Any] = rfc8414.AuthorizationServerMetadata(strict_json.parse_object(reply.body or b""))
-        jwks_uri = metadata.get("jwks_uri")
+        address = metadata.get(wanted)
         if metadata.get("issuer") != issuer:
             raise ValueError(f"its issuer is {str(metadata.get('issuer'))[:200]!r}, configured is {issuer!r}")
-        if not isinstance(jwks_uri, str) or not urlsplit(jwks_uri).hostname:
-            raise ValueError("it has no jwks_uri")
-        if url.startswith("https:") and not jwks_uri.startswith("https:"):
-            raise ValueError(f"it sends us from https to {jwks_uri[:200]!r} for the keys")
+        if not isinstance(address, str) or not urlsplit(address).hostname:
+            raise ValueError(f"it has no {wanted}")
+        if url.startswith("https:") and not address.startswith("https:"):
+            raise ValueError(f"it sends us from https to {address[:200]!r}")
         _validate(metadata, access, templated="{" in issuer)
     except (ValueError, TypeError) as error:
         raise SourceUnavailable(f"{url}: {error}") from error
-    return metadata
+    return address
 
 
 def _validate(metadata: rfc8414.AuthorizationServerMetadata, access: Access, *, templated: bool) -> None:
@@ -66,4 +66,5 @@ def _validate(metadata: rfc8414.AuthorizationServerMetadata, access: Access, *, 
         return
     if not templated:
         metadata.validate_issuer()
-    metadata.validate_jwks_uri()
+    if "jwks_uri" in metadata:
+        metadata.validate_jwks_uri()

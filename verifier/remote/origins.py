@@ -1,14 +1,14 @@
 """Where an issuer's keys come from: its metadata, a fixed address, or files."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Protocol
 
 from verifier.core import keys, strict_json
 from verifier.core.keys import KeySet
-from verifier.engine import SourceUnavailable
+from verifier.ports import SourceUnavailable
 from verifier.remote.http import Access, HttpClient, Reply, in_file_thread
 from verifier.remote.metadata import discover
 
@@ -21,11 +21,17 @@ FILE_INTERVAL = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A key set as it was fetched. ``max_age`` in seconds, None where the origin does not say."""
+    """A key set as it was fetched, at ``fetched_at`` (seconds since 1970) and from ``document``.
+
+    ``max_age`` in seconds, None where the origin does not say. ``shared``: another replica fetched it.
+    """
 
     keys: KeySet
     etag: str | None = None
     max_age: float | None = None
+    document: bytes | None = field(default=None, repr=False)
+    fetched_at: float = field(default_factory=time)
+    shared: bool = False
 
 
 class Origin(Protocol):
@@ -34,8 +40,18 @@ class Origin(Protocol):
     async def fetch(self, previous: Fetched | None) -> Fetched:
         """The keys as they are now; ``previous`` serves a conditional request. Raises ``SourceUnavailable``."""
 
+    async def last_known(self) -> Fetched | None:
+        """Keys from before this process, to begin with; None where nobody kept them."""
 
-class JwksUri:
+
+class _Alone:
+    """An origin that nobody else asks for us."""
+
+    async def last_known(self) -> Fetched | None:
+        return None
+
+
+class JwksUri(_Alone):
     """A key set at a fixed address."""
 
     def __init__(self, http: HttpClient, url: str, access: Access) -> None:
@@ -48,11 +64,11 @@ class JwksUri:
         if reply.body is None:
             if previous is None or previous.etag is None:  # or an issuer's 304 would be fresh for ever
                 raise SourceUnavailable(f"{self._url}: answered 304 to an unconditional request")
-            return replace(previous, max_age=reply.max_age)
+            return replace(previous, max_age=reply.max_age, fetched_at=time(), shared=False)
         return _key_set(reply, self._url)
 
 
-class Discovered:
+class Discovered(_Alone):
     """The key set that the issuer's metadata names."""
 
     def __init__(
@@ -74,8 +90,7 @@ class Discovered:
 
     async def fetch(self, previous: Fetched | None) -> Fetched:
         if self._found is None or self._clock() - self._found_at > METADATA_TTL:
-            metadata = await discover(self._http, self._issuer, self._access, base=self._base)
-            uri = metadata["jwks_uri"]
+            uri = await discover(self._http, self._issuer, self._access, "jwks_uri", base=self._base)
             self._found = JwksUri(self._http, uri, self._access.at(uri, self._base or self._issuer))
             self._found_at = self._clock()
             previous = None  # an ETag belongs to an address
@@ -86,7 +101,7 @@ class Discovered:
             raise
 
 
-class Files:
+class Files(_Alone):
     """Keys in files, read at every look so that a replaced file is noticed, and loaded when they changed."""
 
     def __init__(self, paths: tuple[Path, ...], load: Callable[[tuple[bytes, ...]], KeySet]) -> None:
@@ -98,7 +113,7 @@ class Files:
         try:
             contents = await in_file_thread(self._read)
             if previous is not None and contents == self._contents:
-                return previous
+                return replace(previous, fetched_at=time())
             loaded = Fetched(self._load(contents))
         except (OSError, ValueError) as error:
             raise SourceUnavailable(f"{', '.join(map(str, self._paths))}: {error}") from error
@@ -123,6 +138,7 @@ def secret_file(path: Path, algorithms: Sequence[str]) -> Files:
 
 def _key_set(reply: Reply, url: str) -> Fetched:
     try:
-        return Fetched(keys.load_jwks(strict_json.parse(reply.body or b"")), reply.etag, reply.max_age)
+        loaded = keys.load_jwks(strict_json.parse(reply.body or b""))
+        return Fetched(loaded, reply.etag, reply.max_age, reply.body)
     except ValueError as error:
         raise SourceUnavailable(f"{url}: {error}") from error

@@ -37,7 +37,7 @@ class Route:
 
 
 Routes = Mapping[str, Mapping[str, Route]]
-"""Path → method → route. Paths are compared exactly."""
+"""Path → method → route. A path that ends with a slash stands for all that begin with it; others are exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class HttpServer(web.Server):
         super().__init__(self._respond)
         self.bounds = bounds
         self._routes = routes
+        self._prefixes = tuple(path for path in routes if path.endswith("/"))
         self._observer = observer
 
     def __call__(self) -> RequestHandler:
@@ -87,7 +88,7 @@ class HttpServer(web.Server):
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
         path = _path(request.raw_path)
-        methods = self._routes.get(path)
+        methods = self._routes.get(path) or next((self._routes[p] for p in self._prefixes if path.startswith(p)), None)
         if methods is None:
             return self.error(404, "nothing is served at this path")
         route = methods.get(request.method)

@@ -1,33 +1,35 @@
-"""The ops port: liveness, readiness, metrics."""
+"""The ops port: liveness, readiness, metrics; and ``/admin`` (``admin.py``)."""
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from verifier.observability.metrics import Metrics
+from verifier.remote.introspector import Introspection
 from verifier.remote.key_source import KeyStatus, RefreshingKeys
 from verifier.server.http import Handler, Route, Routes
 from verifier.store.memory import MemoryCache
+from verifier.store.revocations import LocalList
 from verifier.surfaces import answer
 from verifier.surfaces.surface import Answer, Request
 
-OpenConnections = Callable[[], int]
+Sample = Callable[[], None]
+"""Sets the gauges that are read when somebody looks."""
 
 
-def routes(
-    sources: Mapping[str, RefreshingKeys], cache: MemoryCache, metrics: Metrics, connections: OpenConnections
-) -> Routes:
-    """``/healthz``, ``/readyz`` and ``/metrics``."""
+def routes(sources: Mapping[str, RefreshingKeys], metrics: Metrics, sample: Sample, *, without_keys: bool) -> Routes:
+    """``/healthz``, ``/readyz`` and ``/metrics``. ``without_keys``: there are issuers that need none."""
 
     async def healthz(_request: Request) -> Answer:
         return answer.as_json(200, {"status": "alive"})
 
     async def readyz(_request: Request) -> Answer:
         status = {name: source.status() for name, source in sources.items()}
-        return _readiness(status)
+        return _readiness(status, without_keys=without_keys)
 
     async def expose(request: Request) -> Answer:
-        _sample(sources, cache, metrics, connections)
+        sample()
         body, content_type = metrics.expose(", ".join(request.values("accept")))
         return Answer(HTTPStatus.OK, (("Content-Type", content_type),), body)
 
@@ -35,17 +37,18 @@ def routes(
     return {path: dict.fromkeys(("GET", "HEAD"), Route(handle)) for path, handle in served.items()}
 
 
-def is_ready(status: Mapping[str, KeyStatus]) -> bool:
-    """Ready when every issuer was asked once and one has usable keys.
+def is_ready(status: Mapping[str, KeyStatus], *, without_keys: bool = False) -> bool:
+    """Ready when every issuer was asked once and one has usable keys, or needs none.
 
     One issuer's outage must not take the others' tokens down with it, so it does not make us unready. Without
     any keys at all we can do nothing but answer 503, and another replica may do better.
     """
-    return all(issuer.attempted for issuer in status.values()) and any(issuer.keys for issuer in status.values())
+    usable = without_keys or any(issuer.keys for issuer in status.values())
+    return usable and all(issuer.attempted for issuer in status.values())
 
 
-def _readiness(status: Mapping[str, KeyStatus]) -> Answer:
-    ready = is_ready(status)
+def _readiness(status: Mapping[str, KeyStatus], *, without_keys: bool) -> Answer:
+    ready = is_ready(status, without_keys=without_keys)
     issuers = {
         name: {"usable_keys": issuer.keys, "age_seconds": issuer.age, "last_error": issuer.last_error}
         for name, issuer in status.items()
@@ -53,13 +56,26 @@ def _readiness(status: Mapping[str, KeyStatus]) -> Answer:
     return answer.as_json(200 if ready else 503, {"ready": ready, "issuers": issuers})
 
 
-def _sample(
-    sources: Mapping[str, RefreshingKeys], cache: MemoryCache, metrics: Metrics, connections: OpenConnections
-) -> None:
-    """Gauges are read when somebody looks."""
-    for name, source in sources.items():
-        status = source.status()
-        metrics.key_set_age.labels(name).set(math.nan if status.age is None else status.age)
-        metrics.key_set_keys.labels(name).set(status.keys)
-    metrics.cache_entries.labels("identity", "memory").set(len(cache))
-    metrics.connections.set(connections())
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What is sampled for ``/metrics``."""
+
+    metrics: Metrics
+    sources: Mapping[str, RefreshingKeys]
+    introspections: Mapping[str, Introspection]
+    cache: MemoryCache
+    revocations: LocalList
+    connections: Callable[[], int]
+
+    def sample(self) -> None:
+        metrics = self.metrics
+        for name, source in self.sources.items():
+            status = source.status()
+            metrics.key_set_age.labels(name).set(math.nan if status.age is None else status.age)
+            metrics.key_set_keys.labels(name).set(status.keys)
+        for name, introspection in self.introspections.items():
+            metrics.introspection_breaker.labels(name).set(introspection.breaker_is_open)
+        metrics.cache_entries.labels("identity", "memory").set(len(self.cache))
+        metrics.revocations.set(len(self.revocations.held))
+        metrics.revocations_unread.set(self.revocations.unread_for())
+        metrics.connections.set(self.connections())

@@ -8,8 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
+from verifier.core.identity import Identity
 from verifier.core.keys import Key
-from verifier.engine import Identity
 
 BAD_SHARE = 10
 """The room for bad tokens is this many times smaller than the one for good tokens."""

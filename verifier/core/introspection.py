@@ -1,0 +1,56 @@
+"""From an issuer's answer about a token (RFC 7662 §2.2) to the same ``Principal`` that a signature leads to."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from verifier.core import claims
+from verifier.core.issuer import Issuer
+from verifier.core.reasons import Reason, Rejected
+from verifier.core.verdict import Denied, Principal
+
+_BEARER = "bearer"
+
+
+def identify(answer: Mapping[str, Any], issuer: Issuer, signed: Principal | None = None) -> Principal:
+    """The principal of a token that ``issuer`` calls active.
+
+    With ``signed``, the principal that the token's own signature vouches for, both must speak of the same token;
+    what the answer says then counts over what the token says, but for an expiry that lies later.
+
+    Raises ``Rejected``: ``inactive``, ``wrong_token_type``, and as ``claims.principal`` does.
+    """
+    if answer.get("active") is not True:  # neither 1 nor "true": the boolean (RFC 7662 §2.2)
+        raise Rejected(Reason.INACTIVE, "the issuer says that the token is not active")
+    _check_type(answer, issuer)
+    told = {name: value for name, value in answer.items() if name != "active"}
+    if signed is None:
+        if len(issuer.identifiers) == 1:  # whoever was asked is the issuer, unless it names itself otherwise
+            told.setdefault("iss", next(iter(issuer.identifiers)))
+        return claims.principal(told, issuer)
+    for name, own in (("iss", signed.issuer), ("sub", signed.subject), ("jti", signed.token_id)):
+        if own is not None and told.get(name, own) != own:
+            raise Rejected(Reason.INACTIVE, f"the issuer's answer names another {name} than the token")
+    told_alone = claims.principal({**signed.claims, **told}, issuer)
+    earliest = min(told_alone.expires_at, signed.expires_at)
+    return claims.principal({**signed.claims, **told, "exp": earliest}, issuer)
+
+
+def counts_until(outcome: Principal | Denied, issuer: Issuer, now: float) -> float:
+    """How long the answer may be kept, in seconds since 1970: never past the token's own end, a refusal shorter."""
+    policy = issuer.introspection
+    if policy is None:
+        return now
+    if isinstance(outcome, Denied) or now >= outcome.expires_at + issuer.leeway:
+        return now + policy.denial_ttl
+    return min(now + policy.ttl, outcome.expires_at)
+
+
+def _check_type(answer: Mapping[str, Any], issuer: Issuer) -> None:
+    """An access token, to be used as a bearer token: issuers answer about refresh tokens and ID tokens too.
+
+    ``token_type`` is that of RFC 6749 §7.1 and so never ``DPoP`` here; ``typ`` is what some issuers add.
+    """
+    for name, accepted in (("token_type", {_BEARER}), ("typ", {_BEARER, *issuer.token_types})):
+        value = answer.get(name, _BEARER)
+        if not isinstance(value, str) or claims.media_type(value) not in accepted:
+            raise Rejected(Reason.WRONG_TOKEN_TYPE, f"the issuer's answer has a {name} that bearer tokens do not have")

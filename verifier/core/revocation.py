@@ -1,0 +1,146 @@
+"""Tokens that are refused although everything about them holds: which ones, and whether this is one.
+
+A revocation names its issuer by ``iss``, so that renaming an issuer in the configuration lifts nothing.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+from verifier.core import claims, strict_json
+from verifier.core.issuer import Issuer
+from verifier.core.reasons import Reason, Rejected
+from verifier.core.verdict import Principal
+
+
+class Kind(StrEnum):
+    """What a revocation goes by."""
+
+    TOKEN_ID = "jti"  # noqa: S105 - a claim's name
+    SUBJECT = "sub"
+    SESSION = "sid"
+    CLIENT = "client_id"
+    CONTENT = "token"  # the digest of one token, for those without jti
+    ISSUED_BEFORE = "issued_before"
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """One entry of the list. Times are in seconds since 1970.
+
+    ``value`` is the claim's, the digest in hexadecimal, or the time before which tokens were issued.
+    ``expires_at`` is when no token that it concerns can be alive any more.
+    """
+
+    id: str
+    issuers: tuple[str, ...]
+    kind: Kind
+    value: str | float
+    made_at: float
+    expires_at: float
+    reason: str | None = None
+
+
+class Revocations:
+    """The list, indexed by what a token shows."""
+
+    def __init__(self, held: Iterable[Revocation] = ()) -> None:
+        self._held: dict[str, Revocation] = {}
+        self._index: dict[tuple[str, Kind, str], set[str]] = {}
+        self._issued_before: dict[str, dict[str, float]] = {}
+        for revocation in held:
+            self.add(revocation)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __iter__(self) -> Iterator[Revocation]:
+        return iter(self._held.values())
+
+    def get(self, revocation_id: str) -> Revocation | None:
+        return self._held.get(revocation_id)
+
+    def __contains__(self, revocation_id: str) -> bool:
+        return revocation_id in self._held
+
+    def add(self, revocation: Revocation) -> None:
+        """Take in ``revocation``; one that is held already is replaced."""
+        self.lift(revocation.id)
+        self._held[revocation.id] = revocation
+        for iss in revocation.issuers:
+            if isinstance(revocation.value, str):
+                self._index.setdefault((iss, revocation.kind, revocation.value), set()).add(revocation.id)
+            else:
+                self._issued_before.setdefault(iss, {})[revocation.id] = revocation.value
+
+    def lift(self, revocation_id: str) -> Revocation | None:
+        """Forget it; None where it is not held."""
+        revocation = self._held.pop(revocation_id, None)
+        if revocation is None:
+            return None
+        for iss in revocation.issuers:
+            if isinstance(revocation.value, str):
+                place = (iss, revocation.kind, revocation.value)
+                self._index[place].discard(revocation_id)
+                if not self._index[place]:
+                    del self._index[place]
+            else:
+                del self._issued_before[iss][revocation_id]
+        return revocation
+
+    def ended(self, now: float) -> tuple[str, ...]:
+        """The ids of those that are over at ``now``."""
+        return tuple(revocation.id for revocation in self._held.values() if now >= revocation.expires_at)
+
+    def check(self, principal: Principal, content: str, issuer: Issuer, now: float) -> None:
+        """Raises ``Rejected``: ``revoked``. ``content`` is the digest of the token (``token.content_digest``)."""
+        if not self._held:
+            return
+        for kind, value in _shown(principal, content, issuer):
+            if any(self._in_force(found, now) for found in self._index.get((principal.issuer, kind, value), ())):
+                raise Rejected(Reason.REVOKED, "the token, its subject, its session or its client was revoked")
+        for found, before in self._issued_before.get(principal.issuer, {}).items():
+            # Without iat nobody can say that the token is not one of those meant.
+            if (principal.issued_at is None or principal.issued_at < before) and self._in_force(found, now):
+                raise Rejected(Reason.REVOKED, "tokens of this age were revoked; a new one is needed")
+
+    def _in_force(self, revocation_id: str, now: float) -> bool:
+        return now < self._held[revocation_id].expires_at
+
+
+def pack(revocation: Revocation) -> bytes:
+    """For another replica to ``unpack``."""
+    return json.dumps({**asdict(revocation), "issuers": list(revocation.issuers)}, separators=(",", ":")).encode()
+
+
+def unpack(entry: bytes) -> Revocation:
+    """The revocation that was packed. Raises ``ValueError`` for anything else."""
+    packed = strict_json.parse_object(entry)
+    try:
+        kind = Kind(packed["kind"])
+        value = float(packed["value"]) if kind is Kind.ISSUED_BEFORE else str(packed["value"])
+        return Revocation(
+            id=str(packed["id"]),
+            issuers=tuple(map(str, packed["issuers"])),
+            kind=kind,
+            value=value,
+            made_at=float(packed["made_at"]),
+            expires_at=float(packed["expires_at"]),
+            reason=packed["reason"],
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError("not a revocation") from error
+
+
+def _shown(principal: Principal, content: str, issuer: Issuer) -> Iterator[tuple[Kind, str]]:
+    yield Kind.CONTENT, content
+    if principal.token_id is not None:
+        yield Kind.TOKEN_ID, principal.token_id
+    if principal.subject is not None:
+        yield Kind.SUBJECT, principal.subject
+    session = principal.claims.get("sid")
+    if isinstance(session, str):
+        yield Kind.SESSION, session
+    for client in claims.clients(principal.claims, issuer):
+        yield Kind.CLIENT, client

@@ -1,0 +1,129 @@
+"""What the issuers say about one token: asked once, however many wait, here and on the other replicas."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from verifier.core import introspection, token
+from verifier.core.identity import HeldKeys, Identity, pack, unpack
+from verifier.core.issuer import Issuer, Issuers
+from verifier.core.reasons import Reason, Rejected
+from verifier.core.verdict import Denied, Principal
+from verifier.ports import EngineObserver, Sources, SourceUnavailable
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Inquiry:
+    text: str
+    digest: bytes
+    candidates: tuple[Issuer, ...]
+    signed: Identity | None
+
+
+class Inquiries:
+    """Those under way. ``clock`` gives seconds since 1970."""
+
+    def __init__(
+        self,
+        issuers: Issuers,
+        sources: Sources,
+        observer: EngineObserver,
+        held: HeldKeys,
+        clock: Callable[[], float],
+    ) -> None:
+        self._issuers = issuers
+        self._sources = sources
+        self._observer = observer
+        self._held = held
+        self._clock = clock
+        self._under_way: dict[bytes, asyncio.Task[Identity | Denied]] = {}
+
+    async def ask(
+        self, text: str, digest: bytes, candidates: tuple[Issuer, ...], signed: Identity | None
+    ) -> Identity | Denied:
+        """What ``candidates`` say about the token, asked in their order; or that it cannot be known now.
+
+        ``signed`` is what its signature came to, where it has one. Whoever waits may give up without ending it for
+        the others.
+        """
+        task = self._under_way.get(digest)
+        if task is None:
+            task = asyncio.create_task(self._inquire(_Inquiry(text, digest, candidates, signed)), name="inquiry")
+            self._under_way[digest] = task
+            task.add_done_callback(lambda _done: self._under_way.pop(digest))
+        return await asyncio.shield(task)
+
+    async def stop(self) -> None:
+        """End those that nobody waits for any more."""
+        for task in [*self._under_way.values()]:
+            task.cancel()
+        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+
+    async def _inquire(self, inquiry: _Inquiry) -> Identity | Denied:
+        entry = await self._sources.shared.recall_or_claim(inquiry.digest)
+        known = None if entry is None else unpack(entry, self._issuers, self._held, self._clock())
+        self._observer.cache_lookup("shared", hit=known is not None)
+        if known is not None:
+            return known
+        found: Identity | Denied | None = None
+        try:
+            found = await self._ask_in_order(inquiry)
+            return found
+        finally:
+            until = found.until if isinstance(found, Identity) else None
+            if isinstance(found, Identity) and until is not None and until > self._clock():
+                self._sources.shared.keep(inquiry.digest, pack(found), until - self._clock())
+            else:
+                self._sources.shared.abandon(inquiry.digest)
+
+    async def _ask_in_order(self, inquiry: _Inquiry) -> Identity | Denied:
+        """The first issuer that calls the token active has decided. An outage is not a no."""
+        outage: Denied | None = None
+        inactive: Identity | None = None
+        for issuer in inquiry.candidates:
+            began = monotonic()
+            try:
+                answer = await self._sources.introspectors[issuer.name].ask(inquiry.text)
+            except SourceUnavailable as error:
+                outage = self._unavailable(error, issuer, monotonic() - began)
+                continue
+            identity = self._judge(answer, issuer, inquiry)
+            is_active = not _is_inactive(identity)
+            self._observer.introspected(issuer.name, "active" if is_active else "inactive", monotonic() - began)
+            if is_active:
+                return identity
+            inactive = inactive or identity
+        found = outage or inactive
+        if found is None:
+            raise LookupError("nobody was asked")
+        return found
+
+    def _unavailable(self, error: SourceUnavailable, issuer: Issuer, seconds: float) -> Denied:
+        self._observer.introspected(issuer.name, "error", seconds)
+        self._observer.introspection_failed(issuer.name, error.detail)
+        detail = "the issuer cannot be asked about the token now"
+        retry_after = max(1, round(error.retry_after))
+        return Denied(Reason.INTROSPECTION_UNAVAILABLE, detail, issuer.name, retry_after=retry_after)
+
+    def _judge(self, answer: Mapping[str, Any], issuer: Issuer, inquiry: _Inquiry) -> Identity:
+        signed, now = inquiry.signed, self._clock()
+        outcome: Principal | Denied
+        own = signed.outcome if signed is not None and isinstance(signed.outcome, Principal) else None
+        try:
+            outcome = introspection.identify(answer, issuer, own)
+        except Rejected as refusal:
+            outcome = Denied(refusal.reason, refusal.detail, issuer.name)
+        return Identity(
+            issuer_name=issuer.name,
+            fingerprint=issuer.fingerprint,
+            key=None if signed is None else signed.key,
+            content=token.content_digest(inquiry.text),
+            outcome=outcome,
+            until=introspection.counts_until(outcome, issuer, now),
+        )
+
+
+def _is_inactive(identity: Identity) -> bool:
+    return isinstance(identity.outcome, Denied) and identity.outcome.reason is Reason.INACTIVE

@@ -1,0 +1,120 @@
+"""What the engine asks of the world outside: the forms that ``remote``, ``store`` and ``observability`` fill."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+from verifier.core.identity import Identity
+from verifier.core.keys import KeySet
+from verifier.core.revocation import Revocations
+
+
+class SourceUnavailable(Exception):  # noqa: N818 - reads as what it says
+    """Something outside that a decision needs cannot be had now. ``retry_after`` is in seconds."""
+
+    def __init__(self, detail: str, retry_after: float = 1.0) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class Claim(Enum):
+    """Whose turn it is to do something that one replica should do."""
+
+    OURS = "ours"
+    OTHERS = "others"
+    UNKNOWN = "unknown"  # Redis cannot say: everybody does it
+
+
+class KeySource(Protocol):
+    """The keys of one issuer."""
+
+    def current(self) -> KeySet | None:
+        """The set to trust now, or None."""
+
+    def may_refresh(self) -> bool:
+        """Whether ``refresh`` would do anything: a fetch is under way, or one is permitted."""
+
+    async def refresh(self) -> None:
+        """Join the one shared fetch. Raises ``SourceUnavailable``."""
+
+    def shortfall(self) -> SourceUnavailable | None:
+        """Why the set in hand, if any, cannot be called complete; None when it can."""
+
+
+class IdentityCache(Protocol):
+    """Identities in this process, by the digest of their token."""
+
+    def get(self, digest: bytes) -> Identity | None: ...
+
+    def put(self, digest: bytes, identity: Identity, *, good: bool) -> None: ...
+
+
+class SharedIdentities(Protocol):
+    """Packed identities for all replicas, by the digest of their token. Never raises: a failure is a miss."""
+
+    async def recall(self, digest: bytes) -> bytes | None:
+        """The entry, or None."""
+
+    async def recall_or_claim(self, digest: bytes) -> bytes | None:
+        """The entry; or None, and the work is the caller's. Waits where another replica is doing it."""
+
+    def keep(self, digest: bytes, entry: bytes, seconds: float) -> None:
+        """Store the entry for ``seconds``, without waiting for it."""
+
+    def abandon(self, digest: bytes) -> None:
+        """The work that was claimed came to nothing: let another replica try."""
+
+
+class Introspector(Protocol):
+    """Asks one issuer about tokens (RFC 7662)."""
+
+    async def ask(self, token: str) -> Mapping[str, Any]:
+        """The issuer's answer. Raises ``SourceUnavailable``."""
+
+
+class RevocationSource(Protocol):
+    """The revocations in force."""
+
+    @property
+    def held(self) -> Revocations: ...
+
+    def outage(self) -> SourceUnavailable | None:
+        """Why no decision may be made on ``held``; None when it may."""
+
+
+class EngineObserver(Protocol):
+    """Told what the engine sees; decides nothing."""
+
+    def cache_lookup(self, tier: str, *, hit: bool) -> None: ...
+
+    def introspected(self, issuer: str, result: str, seconds: float) -> None: ...
+
+    def introspection_failed(self, issuer: str, detail: str) -> None: ...
+
+    def defect(self, error: Exception) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``token_bytes``: the longest token looked at. ``waiting``: decisions that may wait for one issuer at once.
+
+    ``shared_for`` is how long, in seconds, an identity that a signature made stays with the other replicas, and
+    ``shared_algorithms`` are those for which asking them is cheaper than the arithmetic.
+    """
+
+    token_bytes: int = 16_384
+    waiting: int = 1_024
+    shared_algorithms: frozenset[str] = frozenset()
+    shared_for: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the engine can ask. Issuers without keys have no entry in ``keys``."""
+
+    keys: Mapping[str, KeySource]
+    introspectors: Mapping[str, Introspector]
+    shared: SharedIdentities
+    revocations: RevocationSource

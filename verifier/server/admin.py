@@ -1,0 +1,109 @@
+"""``/admin`` on the ops port: the list of revocations, for whoever has the admin token."""
+
+import hmac
+import uuid
+from http import HTTPStatus
+from pathlib import Path
+from time import time
+from typing import Any
+
+from verifier.config.files import admin_token
+from verifier.core import strict_json
+from verifier.core.issuer import Issuers
+from verifier.core.revocation import Kind, Revocation
+from verifier.core.revoking import revocation
+from verifier.observability.observer import Observer
+from verifier.ports import SourceUnavailable
+from verifier.remote.http import in_file_thread
+from verifier.server.http import Handler, Route, Routes
+from verifier.store.revocations import LocalList, RevocationsFull, by_age
+from verifier.surfaces import answer
+from verifier.surfaces.surface import Answer, Request
+
+PATH = "/admin/revocations"
+_NO_CONTENT = Answer(HTTPStatus.NO_CONTENT, (("Cache-Control", "no-store"),), b"")
+
+
+class Admin:
+    """``token_file`` is read for each request, so that a new token is noticed. ``keep`` is in seconds."""
+
+    def __init__(
+        self, token_file: Path, revocations: LocalList, issuers: Issuers, keep: float, observer: Observer
+    ) -> None:
+        self._token_file = token_file
+        self._revocations = revocations
+        self._issuers = issuers
+        self._keep = keep
+        self._observer = observer
+
+    def routes(self) -> Routes:
+        reading = self._guarded(self._list)
+        return {
+            PATH: {
+                "GET": Route(reading),
+                "HEAD": Route(reading),
+                "POST": Route(self._guarded(self._revoke), "application/json"),
+            },
+            f"{PATH}/": {"DELETE": Route(self._guarded(self._lift))},
+        }
+
+    def _guarded(self, handle: Handler) -> Handler:
+        """``handle`` for whoever has the token, and for nobody when the token cannot be read."""
+
+        async def guard(request: Request) -> Answer:
+            try:
+                expected = admin_token(await in_file_thread(self._token_file.read_bytes))
+            except (OSError, ValueError):
+                return answer.http_error(503, "the admin token cannot be read")
+            if not _has_token(request, expected):
+                challenge = ("WWW-Authenticate", 'Bearer realm="admin"')
+                return answer.http_error(401, "send the admin token as: Authorization: Bearer TOKEN", challenge)
+            try:
+                return await handle(request)
+            except SourceUnavailable as outage:
+                retry = ("Retry-After", "1")
+                return answer.http_error(503, f"nothing was changed, as Redis does not answer ({outage})", retry)
+
+        return guard
+
+    async def _list(self, _request: Request) -> Answer:
+        held = [self._shown(one) for one in by_age(self._revocations.held) if one.expires_at > time()]
+        return answer.as_json(200, {"shared": self._revocations.shared, "revocations": held})
+
+    async def _revoke(self, request: Request) -> Answer:
+        try:
+            asked = strict_json.parse_object(request.body)
+            made = revocation(asked, self._issuers, new_id=uuid.uuid4().hex, now=time(), keep=self._keep)
+            await self._revocations.revoke(made)
+        except ValueError as error:
+            return answer.http_error(400, str(error))
+        except RevocationsFull:
+            return answer.http_error(507, "the list is full: see revocations.max_entries")
+        self._observer.revoked(id=made.id, kind=str(made.kind), issuer=made.issuers[0], reason=made.reason)
+        return answer.as_json(201, self._shown(made), ("Location", f"{PATH}/{made.id}"))
+
+    async def _lift(self, request: Request) -> Answer:
+        revocation_id = request.path.removeprefix(f"{PATH}/")
+        if not await self._revocations.lift(revocation_id):
+            return answer.http_error(404, "there is no such revocation")
+        self._observer.lifted(id=revocation_id)
+        return _NO_CONTENT
+
+    def _shown(self, made: Revocation) -> dict[str, Any]:
+        name = "token_sha256" if made.kind is Kind.CONTENT else str(made.kind)
+        return {
+            "id": made.id,
+            "issuers": made.issuers,
+            name: made.value,
+            "reason": made.reason,
+            "made_at": made.made_at,
+            "expires_at": made.expires_at,
+            "shared": self._revocations.shared,
+        }
+
+
+def _has_token(request: Request, expected: bytes) -> bool:
+    values = request.values("authorization")
+    scheme, _, given = values[0].partition(" ") if len(values) == 1 else ("", "", "")
+    same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), expected)
+    return same and scheme.lower() == "bearer"

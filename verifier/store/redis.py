@@ -1,0 +1,380 @@
+"""Redis as a place that may fail, lie or be slow, and never harms: whatever goes wrong is a miss.
+
+Rules of this module:
+
+* Nothing waits for Redis longer than ``timeout``, connecting and waiting for a connection included, and nothing
+  is tried twice. redis-py's own retries, which can take a minute, are off.
+* Whoever does not answer is not asked: after some failures in a row a breaker opens, and only a probe of our
+  own, in the background, closes it.
+* What is stored is sealed (``core/sealing.py``). What does not open is counted, and a miss.
+* Look-ups and writes of one turn of the event loop travel together. They are tasks of the store: a client that
+  hangs up cancels no command, so no reply can be left for the next one.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic, time
+from typing import Any, Protocol, TypeVar
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import ClusterError, RedisError, ResponseError
+
+from verifier.core.breaker import Breaker
+from verifier.core.sealing import ENTROPY_BYTES, Refusal, Refused, Sealer
+from verifier.ports import Claim
+from verifier.store.servers import RedisServers, Topology
+
+PROBE_PAUSE = 0.25
+"""Seconds between two probes while the breaker is open."""
+
+BATCH = 256
+"""Most entries in one command."""
+
+LOG_START = "0-0"
+"""Before the first entry of a log."""
+
+_FIELD = b"e"
+
+MAX_WRITES = 4_096
+"""Writes that may wait; more are dropped, as they are only there to save work."""
+
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+Client = Any
+"""redis-py's clients have one set of commands and no common type."""
+
+
+class Unreachable(Exception):  # noqa: N818 - reads as what it says
+    """Redis did not do what it was asked."""
+
+
+class StoreObserver(Protocol):
+    """Told how Redis fares."""
+
+    def redis_took(self, command: str, seconds: float) -> None: ...
+
+    def redis_failed(self, command: str, error: Exception) -> None: ...
+
+    def redis_breaker(self, *, is_open: bool, cause: str = "") -> None: ...
+
+    def entry_refused(self, cause: str) -> None: ...
+
+    def write_dropped(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One entry of a log, with its place there. ``content`` is None where it does not open, or not any more."""
+
+    position: str
+    content: bytes | None
+    is_over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """The position that was given last, and how many entries there are."""
+
+    last: str
+    length: int
+
+
+def connect(servers: RedisServers, *, timeout: float, connections: int, ca_file: str | None = None) -> Client:
+    """A client for ``servers``, without retries, not connected yet. ``timeout`` in seconds."""
+    common: dict[str, Any] = {
+        "username": servers.credentials.username,
+        "password": servers.credentials.password,
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,  # without push messages
+    }
+    if servers.tls:
+        common |= {"ssl": True, "ssl_ca_certs": ca_file}
+    if servers.topology is Topology.CLUSTER:
+        nodes = [ClusterNode(host, port) for host, port in servers.hosts]
+        return RedisCluster(startup_nodes=nodes, max_connections=connections, require_full_coverage=False, **common)
+    common |= {"db": servers.db, "max_connections": connections}
+    if servers.topology is Topology.SENTINEL:
+        limits = {name: common[name] for name in ("socket_timeout", "socket_connect_timeout", "retry", "protocol")}
+        sentinel = Sentinel(servers.hosts, sentinel_kwargs=limits)  # type: ignore[no-untyped-call]
+        return _SentinelClient(sentinel, servers.service, common)
+    if servers.path is not None:
+        return Redis(unix_socket_path=servers.path, **common)
+    ((host, port),) = servers.hosts
+    return Redis(host=host, port=port, **common)
+
+
+class RedisStore:
+    """Sealed entries under ``prefix``. ``timeout`` in seconds."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        sealer: Sealer,
+        prefix: str,
+        timeout: float,
+        connections: int,
+        observer: StoreObserver,
+    ) -> None:
+        self._client = client
+        self._sealer = sealer
+        self._prefix = prefix
+        self._timeout = timeout
+        self._turns = asyncio.Semaphore(connections)
+        self._observer = observer
+        self._breaker = Breaker()
+        self._lookups: dict[str, asyncio.Future[bytes | None]] = {}
+        self._gathered: list[str] = []
+        self._writes: dict[str, tuple[bytes, int]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def breaker_is_open(self) -> bool:
+        return self._breaker.is_open
+
+    async def stop(self) -> None:
+        for task in [*self._tasks]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with suppress(RedisError, OSError):
+            await self._client.aclose()
+
+    async def get(self, name: str) -> bytes | None:
+        """The content of the entry, or None. Many who ask for one name ask Redis once."""
+        if self._breaker.is_open:
+            return None
+        lookup = self._lookups.get(name)
+        if lookup is None:
+            loop = asyncio.get_running_loop()
+            lookup = self._lookups[name] = loop.create_future()
+            if not self._gathered:
+                loop.call_soon(self._send_lookups)
+            self._gathered.append(name)
+        return await asyncio.shield(lookup)
+
+    def put(self, name: str, content: bytes, seconds: float) -> None:
+        """Store an entry for ``seconds``, without waiting for it."""
+        if self._breaker.is_open or seconds <= 0:
+            return
+        if len(self._writes) >= MAX_WRITES:
+            self._observer.write_dropped()
+            return
+        if not self._writes:
+            asyncio.get_running_loop().call_soon(self._send_writes)
+        place = self._place(name)
+        self._writes[place] = (self._seal(place, content, seconds), _milliseconds(seconds))
+
+    async def put_now(self, name: str, content: bytes, seconds: float) -> None:
+        """Store an entry for ``seconds``, and wait until it is there or cannot be."""
+        place = self._place(name)
+        entry = self._seal(place, content, seconds)
+        with suppress(Unreachable):
+            await self._run("set", lambda client: client.set(place, entry, px=_milliseconds(seconds)))
+
+    async def claim(self, name: str, content: bytes, seconds: float) -> Claim:
+        """Take ``name`` for ``seconds``, if nobody has it."""
+        place = self._place(name)
+        entry = self._seal(place, content, seconds)
+        try:
+            taken = await self._run(
+                "claim", lambda client: client.set(place, entry, nx=True, px=_milliseconds(seconds))
+            )
+        except Unreachable:
+            return Claim.UNKNOWN
+        return Claim.OURS if taken else Claim.OTHERS
+
+    def drop(self, name: str) -> None:
+        """Delete an entry, without waiting for it."""
+        self._start(self._delete(name))
+
+    async def append(self, log: str, contents: Sequence[tuple[bytes, float]]) -> list[str]:
+        """Add entries, each with its end in seconds since 1970; returns their positions. Raises ``Unreachable``."""
+        place = self._place(log)
+        positions: list[str] = []
+        for batch in _batches(contents):
+
+            async def send(client: Client, batch: Sequence[tuple[bytes, float]] = batch) -> list[bytes]:
+                pipeline = client.pipeline(transaction=False)
+                for content, expires_at in batch:
+                    pipeline.xadd(place, {_FIELD: self._sealer.seal(place, content, expires_at, _entropy())})
+                added: list[bytes] = await pipeline.execute()
+                return added
+
+            positions += [position.decode() for position in await self._run("xadd", send)]
+        return positions
+
+    async def read(self, log: str, after: str, count: int) -> list[LogEntry]:
+        """The next entries of a log. Raises ``Unreachable``."""
+        place = self._place(log)
+        found = await self._run("xread", lambda client: client.xread({place: after}, count=count))
+        entries = found[0][1] if found else []
+        return [self._log_entry(place, position.decode(), fields.get(_FIELD, b"")) for position, fields in entries]
+
+    async def log_state(self, log: str) -> LogState:
+        """Raises ``Unreachable``."""
+        place = self._place(log)
+        if not await self._run("exists", lambda client: client.exists(place)):
+            return LogState(LOG_START, 0)
+        about = await self._run("xinfo", lambda client: client.xinfo_stream(place))
+        return LogState(about["last-generated-id"].decode(), int(about["length"]))
+
+    async def remove(self, log: str, positions: Sequence[str]) -> None:
+        """Take entries out of a log. Raises ``Unreachable``."""
+        for batch in _batches(positions):
+            await self._run("xdel", partial(_xdel, place=self._place(log), positions=batch))
+
+    def _place(self, name: str) -> str:
+        return f"{self._prefix}:{name}"
+
+    def _seal(self, place: str, content: bytes, seconds: float) -> bytes:
+        return self._sealer.seal(place, content, time() + seconds, _entropy())
+
+    def _open(self, place: str, entry: bytes | None) -> bytes | None:
+        if entry is None:
+            return None
+        try:
+            return self._sealer.open(place, entry, time())
+        except Refused as refusal:
+            self._observer.entry_refused(refusal.cause)
+            return None
+
+    def _log_entry(self, place: str, position: str, entry: bytes) -> LogEntry:
+        try:
+            return LogEntry(position, self._sealer.open(place, entry, time()), is_over=False)
+        except Refused as refusal:
+            if refusal.cause is Refusal.EXPIRED:
+                return LogEntry(position, None, is_over=True)
+            self._observer.entry_refused(refusal.cause)
+            return LogEntry(position, None, is_over=False)
+
+    def _send_lookups(self) -> None:
+        names, self._gathered = self._gathered, []
+        for batch in _batches(names):
+            self._start(self._look_up(batch))
+
+    async def _look_up(self, names: Sequence[str]) -> None:
+        places = [self._place(name) for name in names]
+        found: Sequence[bytes | None] = [None] * len(names)
+        try:
+            found = await self._run("mget", lambda client: _mget(client)(places))
+        except Unreachable:
+            pass
+        finally:
+            for name, place, entry in zip(names, places, found, strict=True):
+                lookup = self._lookups.pop(name)
+                if not lookup.done():
+                    lookup.set_result(self._open(place, entry))
+
+    def _send_writes(self) -> None:
+        writes, self._writes = self._writes, {}
+        for batch in _batches([(place, *write) for place, write in writes.items()]):
+            self._start(self._write(batch))
+
+    async def _write(self, entries: Sequence[tuple[str, bytes, int]]) -> None:
+        async def send(client: Client) -> None:
+            pipeline = client.pipeline(transaction=False)
+            for place, entry, milliseconds in entries:
+                pipeline.set(place, entry, px=milliseconds)
+            await pipeline.execute()
+
+        with suppress(Unreachable):
+            await self._run("set", send)
+
+    async def _delete(self, name: str) -> None:
+        with suppress(Unreachable):
+            await self._run("del", lambda client: client.delete(self._place(name)))
+
+    async def _run(self, command: str, operation: Callable[[Client], Awaitable[Result]]) -> Result:
+        """Raises ``Unreachable``, for whatever goes wrong and when Redis is not asked at all."""
+        if self._breaker.is_open:
+            raise Unreachable("the breaker is open")
+        return await self._attempt(command, operation)
+
+    async def _attempt(self, command: str, operation: Callable[[Client], Awaitable[Result]]) -> Result:
+        began = monotonic()
+        try:
+            async with asyncio.timeout(self._timeout), self._turns:
+                result = await operation(self._client)
+        except Exception as error:  # noqa: BLE001 - rule: every failure of Redis is a miss
+            self._observer.redis_failed(command, error)
+            if _is_about_health(error):
+                self._fail(describe_failure(error))
+            raise Unreachable(f"{command}: {type(error).__name__}") from None
+        self._observer.redis_took(command, monotonic() - began)
+        self._breaker.succeeded()
+        return result
+
+    def _fail(self, cause: str) -> None:
+        was_open = self._breaker.is_open
+        self._breaker.failed(monotonic())
+        if self._breaker.is_open and not was_open:
+            self._observer.redis_breaker(is_open=True, cause=cause)
+            self._start(self._probe())
+
+    async def _probe(self) -> None:
+        """Until Redis answers again."""
+        while self._breaker.is_open:
+            await asyncio.sleep(PROBE_PAUSE)
+            with suppress(Unreachable):
+                await self._attempt("ping", lambda client: client.exists(self._place("probe")))
+        self._observer.redis_breaker(is_open=False)
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.create_task(work, name="redis")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _SentinelClient(Redis):
+    """The primary that the Sentinels name, and the connections to the Sentinels themselves."""
+
+    def __init__(self, sentinel: Any, service: str | None, options: dict[str, Any]) -> None:
+        primary = sentinel.master_for(service, **options)
+        super().__init__(connection_pool=primary.connection_pool)
+        self._sentinel = sentinel
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: ARG002 - the form of the base
+        await super().aclose(close_connection_pool=True)
+        await self._sentinel.aclose()
+
+
+def _mget(client: Client) -> Callable[[list[str]], Awaitable[list[bytes | None]]]:
+    """A Cluster takes one command a slot."""
+    return client.mget_nonatomic if isinstance(client, RedisCluster) else client.mget
+
+
+def _is_about_health(error: Exception) -> bool:
+    """An error about one command (wrong type, no memory for a write, read-only, no permission) says nothing about
+    the next; everything else does."""
+    return not isinstance(error, ResponseError) or isinstance(error, ClusterError)
+
+
+async def _xdel(client: Client, *, place: str, positions: Sequence[str]) -> None:
+    await client.xdel(place, *positions)
+
+
+def _batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
+
+
+def _entropy() -> bytes:
+    return os.urandom(ENTROPY_BYTES)
+
+
+def describe_failure(error: Exception) -> str:
+    """For an operator to read. redis-py's texts name addresses, and no credentials."""
+    return "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, min(int(seconds * 1000), 2**53))
