@@ -1,12 +1,14 @@
 """Fixtures of the whole suite."""
 
+import base64
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.redis_servers import RedisServer, redis_server
 from tests.support import ADMIN_TOKEN, AUD, Client, FakeIssuer, fake_issuer, serve, settings
 
 
@@ -30,6 +32,28 @@ def secret_file(tmp_path: Path) -> Path:
 def admin_token_file(tmp_path: Path) -> Path:
     path = tmp_path / "admin-token"
     path.write_text(f"{ADMIN_TOKEN}\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def _redis_of_the_session() -> Iterator[RedisServer]:
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+def redis(_redis_of_the_session: RedisServer) -> RedisServer:
+    """A real Redis, empty."""
+    with _redis_of_the_session.admin() as admin:
+        admin.flushall()
+    return _redis_of_the_session
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    """The key that entries in Redis are sealed with."""
+    path = tmp_path / "cache-key"
+    path.write_bytes(base64.b64encode(secrets.token_bytes(32)))
     return path
 
 

@@ -55,7 +55,7 @@ def token(**changes: Any) -> str:
 
 def test_help_lists_every_command() -> None:
     result = run("--help")
-    for name in ("serve", "dev", "check-config", "explain", "doctor", "mint", "version"):
+    for name in ("serve", "dev", "check-config", "explain", "doctor", "revoke", "revocations", "mint", "version"):
         assert name in result.output
         assert run(name, "--help").exit_code == 0
     assert run("nothing").exit_code == 2

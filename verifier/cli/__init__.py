@@ -14,6 +14,8 @@ _COMMANDS = {
     "check-config": "Report everything that is wrong with a configuration.",
     "explain": "Show every check of a token, in order.",
     "doctor": "Ask every issuer for its keys and report on it.",
+    "revoke": "Refuse tokens from now on, before they expire.",
+    "revocations": "Show what is revoked, and lift it.",
     "mint": "Make a development token with any claims.",
     "version": "Show the version.",
 }
