@@ -67,18 +67,26 @@ class FleetOrigin:
             if newest is not None and self._is_news(newest, previous):
                 return newest
             state = await self._take_turn()
-            if state is None or (state["state"] == _State.DONE and newest is None):
+            if state is None:
                 return await self._fetch(previous)
             if state["state"] == _State.FAILED:
                 raise SourceUnavailable(str(state["detail"]), float(state["retry_after"]))
-            if state["state"] == _State.DONE and newest is not None:
-                return newest  # fetched within the cooldown, and known here already
+            if state["state"] == _State.DONE:  # within the cooldown: what there is must be what was fetched then
+                if newest is None or not self._is_current(newest, previous):
+                    return await self._fetch(previous)
+                return newest
             await asyncio.sleep(LOOK_AGAIN)
 
     def _is_news(self, newest: Fetched, previous: Fetched | None) -> bool:
         if previous is None:
             return time() - newest.fetched_at < self._freshness.refresh
         return newest.fetched_at > previous.fetched_at
+
+    def _is_current(self, newest: Fetched, previous: Fetched | None) -> bool:
+        """Whoever can write to Redis can put an older set back, with keys that were withdrawn since."""
+        if previous is not None and newest.fetched_at < previous.fetched_at:
+            return False
+        return time() - newest.fetched_at < self._freshness.refresh
 
     async def _take_turn(self) -> dict[str, Any] | None:
         """None where the fetch is ours; else what became of whoever claimed it."""
