@@ -11,7 +11,7 @@ from verifier.core.identity import HeldKeys, Identity, pack, unpack
 from verifier.core.issuer import Issuer, Issuers
 from verifier.core.reasons import Reason, Rejected
 from verifier.core.verdict import Denied, Principal
-from verifier.ports import EngineObserver, Sources, SourceUnavailable
+from verifier.ports import EngineObserver, NotAsked, Sources, SourceUnavailable
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -101,8 +101,11 @@ class Inquiries:
         return found
 
     def _unavailable(self, error: SourceUnavailable, issuer: Issuer, seconds: float) -> Denied:
-        self._observer.introspected(issuer.name, "error", seconds)
-        self._observer.introspection_failed(issuer.name, error.detail)
+        if isinstance(error, NotAsked):
+            self._observer.introspected(issuer.name, "not_asked", seconds)
+        else:
+            self._observer.introspected(issuer.name, "error", seconds)
+            self._observer.introspection_failed(issuer.name, error.detail)
         detail = "the issuer cannot be asked about the token now"
         retry_after = max(1, round(error.retry_after))
         return Denied(Reason.INTROSPECTION_UNAVAILABLE, detail, issuer.name, retry_after=retry_after)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, Protocol
 
 from verifier.core.identity import Identity
@@ -19,12 +18,12 @@ class SourceUnavailable(Exception):  # noqa: N818 - reads as what it says
         self.retry_after = retry_after
 
 
-class Claim(Enum):
-    """Whose turn it is to do something that one replica should do."""
+class NotAsked(SourceUnavailable):
+    """It did not answer lately, and was not asked again so soon."""
 
-    OURS = "ours"
-    OTHERS = "others"
-    UNKNOWN = "unknown"  # Redis cannot say: everybody does it
+
+class Unreachable(Exception):  # noqa: N818 - reads as what it says
+    """Redis did not do what it was asked. Whoever meets it goes on without."""
 
 
 class KeySource(Protocol):

@@ -85,7 +85,7 @@ class Metrics:
         )
         self.introspections = self._counter(
             "introspections",
-            "Calls to introspection endpoints. result is active, inactive or error.",
+            "Questions about tokens. result is active, inactive, error, or not_asked while the breaker is open.",
             ("issuer", "result"),
         )
         self.introspection_seconds = Histogram(

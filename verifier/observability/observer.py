@@ -40,7 +40,8 @@ class Observer:
 
     def introspected(self, issuer: str, result: str, seconds: float) -> None:
         self.metrics.introspections.labels(issuer, result).inc()
-        self.metrics.introspection_seconds.labels(issuer).observe(seconds)
+        if result != "not_asked":
+            self.metrics.introspection_seconds.labels(issuer).observe(seconds)
 
     def introspection_failed(self, issuer: str, detail: str) -> None:
         self.log.warning("introspection_unavailable", issuer=issuer, detail=detail)

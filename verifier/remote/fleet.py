@@ -7,13 +7,14 @@ more often than one replica would. Without Redis, every replica fetches on its o
 
 import asyncio
 import json
+from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
 from time import time
 from typing import Any, Protocol
 
 from verifier.core import keys, strict_json
-from verifier.ports import Claim, SourceUnavailable
+from verifier.ports import SourceUnavailable, Unreachable
 from verifier.remote.key_source import Freshness
 from verifier.remote.origins import Fetched, Origin
 
@@ -25,13 +26,16 @@ RETRY_WITHOUT_KEYS = 1.0
 
 
 class SharedEntries(Protocol):
-    """Entries for all replicas. Never raises: a failure is a miss."""
+    """Entries for all replicas."""
 
-    async def get(self, name: str) -> bytes | None: ...
+    async def get(self, name: str) -> bytes | None:
+        """Raises ``Unreachable``."""
 
-    async def put_now(self, name: str, content: bytes, seconds: float) -> None: ...
+    def put(self, name: str, content: bytes, seconds: float) -> None:
+        """Store an entry, without waiting for it."""
 
-    async def claim(self, name: str, content: bytes, seconds: float) -> Claim: ...
+    async def claim(self, name: str, content: bytes, seconds: float) -> bool:
+        """Whether it is ours now. Raises ``Unreachable``."""
 
 
 class _State(StrEnum):
@@ -52,6 +56,18 @@ class FleetOrigin:
 
     async def last_known(self) -> Fetched | None:
         """The set that any replica fetched last, however old it may be."""
+        with suppress(Unreachable):
+            return await self._newest()
+        return None
+
+    async def fetch(self, previous: Fetched | None) -> Fetched:
+        """The newest set of the fleet, fetched here where it is our turn. Raises ``SourceUnavailable``."""
+        newest = None
+        with suppress(Unreachable):
+            newest = await self._of_another(previous)
+        return newest or await self._fetch(previous)
+
+    async def _newest(self) -> Fetched | None:
         entry = await self._shared.get(self._set)
         if entry is None:
             return None
@@ -60,21 +76,19 @@ class FleetOrigin:
         except (ValueError, KeyError, TypeError):
             return None
 
-    async def fetch(self, previous: Fetched | None) -> Fetched:
-        """The newest set of the fleet, fetched here where it is our turn. Raises ``SourceUnavailable``."""
+    async def _of_another(self, previous: Fetched | None) -> Fetched | None:
+        """What another replica fetched or is fetching; None where it is our turn."""
         while True:
-            newest = await self.last_known()
+            newest = await self._newest()
             if newest is not None and self._is_news(newest, previous):
                 return newest
             state = await self._take_turn()
             if state is None:
-                return await self._fetch(previous)
+                return None
             if state["state"] == _State.FAILED:
                 raise SourceUnavailable(str(state["detail"]), float(state["retry_after"]))
             if state["state"] == _State.DONE:  # within the cooldown: what there is must be what was fetched then
-                if newest is None or not self._is_current(newest, previous):
-                    return await self._fetch(previous)
-                return newest
+                return newest if newest is not None and self._is_current(newest, previous) else None
             await asyncio.sleep(LOOK_AGAIN)
 
     def _is_news(self, newest: Fetched, previous: Fetched | None) -> bool:
@@ -91,8 +105,7 @@ class FleetOrigin:
     async def _take_turn(self) -> dict[str, Any] | None:
         """None where the fetch is ours; else what became of whoever claimed it."""
         longest = self._freshness.deadline + 1.0  # whoever took it and died must not hold up the others for long
-        taken = await self._shared.claim(self._claim, _json({"state": _State.FETCHING}), longest)
-        if taken is not Claim.OTHERS:
+        if await self._shared.claim(self._claim, _json({"state": _State.FETCHING}), longest):
             return None
         entry = await self._shared.get(self._claim)
         try:
@@ -105,18 +118,18 @@ class FleetOrigin:
         try:
             fetched = replace(await self._origin.fetch(previous), fetched_at=time())
         except BaseException as error:
-            await self._settle_failure(error, known=previous is not None)
+            self._settle_failure(error, known=previous is not None)
             raise
         if fetched.document is not None:
-            await self._shared.put_now(self._set, _pack(fetched), self._freshness.max_stale)
-        await self._shared.put_now(self._claim, _json({"state": _State.DONE}), self._freshness.cooldown)
+            self._shared.put(self._set, _pack(fetched), self._freshness.max_stale)
+        self._shared.put(self._claim, _json({"state": _State.DONE}), self._freshness.cooldown)
         return fetched
 
-    async def _settle_failure(self, error: BaseException, *, known: bool) -> None:
+    def _settle_failure(self, error: BaseException, *, known: bool) -> None:
         outage = error if isinstance(error, SourceUnavailable) else SourceUnavailable("no answer in time")
         pause = self._freshness.cooldown if known else min(RETRY_WITHOUT_KEYS, self._freshness.cooldown)
         content = _json({"state": _State.FAILED, "detail": outage.detail, "retry_after": outage.retry_after})
-        await asyncio.shield(self._shared.put_now(self._claim, content, pause))
+        self._shared.put(self._claim, content, pause)
 
 
 def _pack(fetched: Fetched) -> bytes:

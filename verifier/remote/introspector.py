@@ -18,7 +18,7 @@ from authlib.oauth2.rfc7523 import private_key_jwt_sign
 
 from verifier.core import keys, strict_json
 from verifier.core.breaker import PAUSE, Breaker
-from verifier.ports import SourceUnavailable
+from verifier.ports import NotAsked, SourceUnavailable
 from verifier.remote.http import Access, HttpClient, describe, in_file_thread
 from verifier.remote.metadata import discover
 from verifier.remote.origins import METADATA_TTL
@@ -130,12 +130,15 @@ class Introspection:
     async def ask(self, token: str) -> Mapping[str, Any]:
         """The issuer's answer about ``token``. Raises ``SourceUnavailable``."""
         if not self._breaker.may_ask(self._clock()):
-            raise SourceUnavailable("the issuer did not answer lately", PAUSE)
+            raise NotAsked("the issuer did not answer lately", PAUSE)
+        has_turn = False
         try:
             async with asyncio.timeout(self._deadline), self._turns:
+                has_turn = True
                 answer = await self._call(token)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, there is no answer
-            self._breaker.failed(self._clock())
+            if has_turn:  # a crowd of tokens says nothing about the issuer
+                self._breaker.failed(self._clock())
             outage = error if isinstance(error, SourceUnavailable) else SourceUnavailable(describe(error))
             raise outage from None
         self._breaker.succeeded()

@@ -13,7 +13,7 @@ Rules of this module:
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +29,7 @@ from redis.exceptions import ClusterError, RedisError, ResponseError
 
 from verifier.core.breaker import Breaker
 from verifier.core.sealing import ENTROPY_BYTES, Refusal, Refused, Sealer
-from verifier.ports import Claim
+from verifier.ports import Unreachable
 from verifier.store.servers import RedisServers, Topology
 
 PROBE_PAUSE = 0.25
@@ -50,10 +50,6 @@ Result = TypeVar("Result")
 Item = TypeVar("Item")
 Client = Any
 """redis-py's clients have one set of commands and no common type."""
-
-
-class Unreachable(Exception):  # noqa: N818 - reads as what it says
-    """Redis did not do what it was asked."""
 
 
 class StoreObserver(Protocol):
@@ -137,22 +133,25 @@ class RedisStore:
         self._gathered: list[str] = []
         self._writes: dict[str, tuple[bytes, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._prober: asyncio.Task[None] | None = None
 
     @property
     def breaker_is_open(self) -> bool:
         return self._breaker.is_open
 
     async def stop(self) -> None:
-        for task in [*self._tasks]:
-            task.cancel()
+        """Let what is under way end, which takes no longer than ``timeout``, and close the connections."""
+        self._send_writes()
+        if self._prober is not None:
+            self._prober.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with suppress(RedisError, OSError):
             await self._client.aclose()
 
     async def get(self, name: str) -> bytes | None:
-        """The content of the entry, or None. Many who ask for one name ask Redis once."""
+        """The content of the entry, or None. Many who ask for one name ask Redis once. Raises ``Unreachable``."""
         if self._breaker.is_open:
-            return None
+            raise Unreachable("the breaker is open")
         lookup = self._lookups.get(name)
         if lookup is None:
             loop = asyncio.get_running_loop()
@@ -174,24 +173,12 @@ class RedisStore:
         place = self._place(name)
         self._writes[place] = (self._seal(place, content, seconds), _milliseconds(seconds))
 
-    async def put_now(self, name: str, content: bytes, seconds: float) -> None:
-        """Store an entry for ``seconds``, and wait until it is there or cannot be."""
+    async def claim(self, name: str, content: bytes, seconds: float) -> bool:
+        """Take ``name`` for ``seconds``, if nobody has it. Raises ``Unreachable``."""
         place = self._place(name)
         entry = self._seal(place, content, seconds)
-        with suppress(Unreachable):
-            await self._run("set", lambda client: client.set(place, entry, px=_milliseconds(seconds)))
-
-    async def claim(self, name: str, content: bytes, seconds: float) -> Claim:
-        """Take ``name`` for ``seconds``, if nobody has it."""
-        place = self._place(name)
-        entry = self._seal(place, content, seconds)
-        try:
-            taken = await self._run(
-                "claim", lambda client: client.set(place, entry, nx=True, px=_milliseconds(seconds))
-            )
-        except Unreachable:
-            return Claim.UNKNOWN
-        return Claim.OURS if taken else Claim.OTHERS
+        taken = await self._run("claim", lambda client: client.set(place, entry, nx=True, px=_milliseconds(seconds)))
+        return bool(taken)
 
     def drop(self, name: str) -> None:
         """Delete an entry, without waiting for it."""
@@ -264,16 +251,20 @@ class RedisStore:
 
     async def _look_up(self, names: Sequence[str]) -> None:
         places = [self._place(name) for name in names]
-        found: Sequence[bytes | None] = [None] * len(names)
+        lookups = [self._lookups[name] for name in names]
         try:
-            found = await self._run("mget", lambda client: _mget(client)(places))
-        except Unreachable:
-            pass
+            found: Sequence[bytes | None] = await self._run("mget", lambda client: _mget(client)(places))
+            contents = [self._open(place, entry) for place, entry in zip(places, found, strict=True)]
+        except Exception as error:  # noqa: BLE001 - whatever it was, nobody may be left waiting
+            for lookup in lookups:
+                lookup.set_exception(Unreachable(str(error)))
+                lookup.exception()  # seen: everybody may have given up
+        else:
+            for lookup, content in zip(lookups, contents, strict=True):
+                lookup.set_result(content)
         finally:
-            for name, place, entry in zip(names, places, found, strict=True):
-                lookup = self._lookups.pop(name)
-                if not lookup.done():
-                    lookup.set_result(self._open(place, entry))
+            for name in names:
+                del self._lookups[name]
 
     def _send_writes(self) -> None:
         writes, self._writes = self._writes, {}
@@ -319,7 +310,7 @@ class RedisStore:
         self._breaker.failed(monotonic())
         if self._breaker.is_open and not was_open:
             self._observer.redis_breaker(is_open=True, cause=cause)
-            self._start(self._probe())
+            self._prober = self._start(self._probe())
 
     async def _probe(self) -> None:
         """Until Redis answers again."""
@@ -329,10 +320,11 @@ class RedisStore:
                 await self._attempt("ping", lambda client: client.exists(self._place("probe")))
         self._observer.redis_breaker(is_open=False)
 
-    def _start(self, work: Any) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work, name="redis")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 class _SentinelClient(Redis):

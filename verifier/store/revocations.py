@@ -14,8 +14,8 @@ from typing import Protocol
 
 from verifier.core import strict_json
 from verifier.core.revocation import Revocation, Revocations, pack, unpack
-from verifier.ports import Claim, SourceUnavailable
-from verifier.store.redis import LOG_START, LogEntry, LogState, RedisStore, Unreachable
+from verifier.ports import SourceUnavailable, Unreachable
+from verifier.store.redis import LOG_START, LogEntry, LogState, RedisStore
 
 POLL = 0.25
 """Seconds between two looks at the log."""
@@ -225,7 +225,7 @@ class SharedList(LocalList):
         self._position, self._ends = LOG_START, {}
         present = await self._read_on()
         missing = [revocation for revocation in before if revocation.id not in present]
-        if missing and await self._store.claim("restore", b"", RESTORE_FOR) is Claim.OTHERS:
+        if missing and not await self._store.claim("restore", b"", RESTORE_FOR):
             return  # look again until it has put them back
         if missing:
             await self._store.append(_LOG, [(pack(revocation), revocation.expires_at) for revocation in missing])

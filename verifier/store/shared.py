@@ -1,9 +1,10 @@
 """Identities between replicas: one verifies or asks, the others read (the engine's ``SharedIdentities``)."""
 
 import asyncio
+from contextlib import suppress
 from time import monotonic
 
-from verifier.ports import Claim
+from verifier.ports import Unreachable
 from verifier.store.redis import RedisStore
 
 LOOK_AGAIN = 0.02
@@ -18,18 +19,21 @@ class Shared:
         self._claim_for = claim_for
 
     async def recall(self, digest: bytes) -> bytes | None:
-        return await self._store.get(_entry(digest))
+        with suppress(Unreachable):
+            return await self._store.get(_entry(digest))
+        return None
 
     async def recall_or_claim(self, digest: bytes) -> bytes | None:
         give_up = monotonic() + self._claim_for
-        while True:
-            entry = await self._store.get(_entry(digest))
-            if entry is not None:
-                return entry
-            claim = await self._store.claim(_claim(digest), b"", self._claim_for)
-            if claim is not Claim.OTHERS or monotonic() >= give_up:
-                return None
-            await asyncio.sleep(LOOK_AGAIN)
+        with suppress(Unreachable):
+            while monotonic() < give_up:
+                entry = await self._store.get(_entry(digest))
+                if entry is not None:
+                    return entry
+                if await self._store.claim(_claim(digest), b"", self._claim_for):
+                    return None
+                await asyncio.sleep(LOOK_AGAIN)
+        return None
 
     def keep(self, digest: bytes, entry: bytes, seconds: float) -> None:
         self._store.put(_entry(digest), entry, seconds)
