@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -67,19 +68,24 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}"
 
     def start(self, *first: str) -> None:
-        """``first`` are arguments before the options, such as a configuration file."""
-        directory = _directory() / str(self.port)
-        directory.mkdir(exist_ok=True)
-        always = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory), "--save", "")
-        self.process = Popen([program(), *first, *always, *self.options], stdout=DEVNULL, stderr=DEVNULL, cwd=directory)
+        """Returns when it answers. ``first`` are arguments before the options, such as a configuration file."""
+        process = self.launch(*first)
         for _ in range(500):
             with suppress(RedisError, OSError), self.admin() as admin:
                 admin.ping()
                 return
-            if self.process.poll() is not None:
-                raise RuntimeError(f"redis-server ended with {self.process.returncode}")
+            if process.poll() is not None:
+                raise RuntimeError(f"redis-server ended with {process.returncode}")
             time.sleep(0.01)
         raise RuntimeError("redis-server did not answer within 5 s")
+
+    def launch(self, *first: str) -> "Popen[bytes]":
+        """Start it, without waiting for it."""
+        directory = _directory() / str(self.port)
+        directory.mkdir(exist_ok=True)
+        always = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory), "--save", "")
+        self.process = Popen([program(), *first, *always, *self.options], stdout=DEVNULL, stderr=DEVNULL, cwd=directory)
+        return self.process
 
     def stop(self) -> None:
         if self.process is not None:
@@ -124,11 +130,11 @@ def redis_cluster() -> Iterator[list[RedisServer]]:
         for place, node in enumerate(nodes):
             with node.admin() as admin:
                 slots = range(16384 * place // 3, 16384 * (place + 1) // 3)
-                _command(admin, "CLUSTER ADDSLOTS", *slots)
+                command(admin, "CLUSTER ADDSLOTS", *slots)
                 for other in nodes:
-                    _command(admin, "CLUSTER MEET", "127.0.0.1", other.port)
+                    command(admin, "CLUSTER MEET", "127.0.0.1", other.port)
         for node in nodes:
-            _until(node, lambda admin: _is_whole(_command(admin, "CLUSTER INFO")))
+            _until(node, lambda admin: _is_whole(command(admin, "CLUSTER INFO")))
         yield nodes
     finally:
         for node in nodes:
@@ -175,7 +181,8 @@ def redis_sentinels() -> Iterator[Watched]:
             server.stop()
 
 
-def _command(admin: Any, *parts: Any) -> Any:
+def command(admin: Any, *parts: Any) -> Any:
+    """A command that redis-py has no method for, or that is written out."""
     return admin.execute_command(*parts)
 
 
@@ -206,6 +213,7 @@ class Line:
     target: int
     port: int = 0
     delay: float = 0.0
+    tls: ssl.SSLContext | None = None
     open: asyncio.Event = field(default_factory=asyncio.Event)
     _server: asyncio.Server | None = None
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
@@ -223,7 +231,7 @@ class Line:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def mend(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import aiohttp
 from aiohttp import web
@@ -144,8 +145,10 @@ async def _store(settings: Settings, observer: Observer, stack: AsyncExitStack) 
         return None
     servers = parse_servers(redis.url)
     if redis.password_file is not None:
-        password = (await in_file_thread(redis.password_file.read_text)).strip()
+        password = await _password(redis.password_file)
         servers = replace(servers, credentials=replace(servers.credentials, password=password))
+    if redis.sentinel_password_file is not None:
+        servers = replace(servers, sentinel_password=await _password(redis.sentinel_password_file))
     ca_file = None if redis.ca_file is None else str(redis.ca_file)
     store = RedisStore(
         connect(servers, timeout=redis.timeout, connections=redis.connections, ca_file=ca_file),
@@ -157,6 +160,10 @@ async def _store(settings: Settings, observer: Observer, stack: AsyncExitStack) 
     )
     stack.push_async_callback(store.stop)
     return store
+
+
+async def _password(file: Path) -> str:
+    return (await in_file_thread(file.read_text)).strip()
 
 
 def _shared(settings: Settings, store: RedisStore | None) -> SharedIdentities:

@@ -67,6 +67,8 @@ def _service_files(settings: Settings) -> Iterator[tuple[str, Path, Callable[[by
             yield f"redis.{name}", path, _sealing_key
     if redis.password_file is not None:
         yield "redis.password_file", redis.password_file, _not_empty
+    if redis.sentinel_password_file is not None:
+        yield "redis.sentinel_password_file", redis.sentinel_password_file, _not_empty
     if redis.ca_file is not None:
         yield "redis.ca_file", redis.ca_file, _certificate
 

@@ -109,6 +109,9 @@ class RedisSettings(_Section):
         "(`rediss+…` with TLS).",
     )
     password_file: Path | None = Field(None, description="The password, instead of one in `url`.")
+    sentinel_password_file: Path | None = Field(
+        None, description="The password of the Sentinels themselves, where they have one."
+    )
     ca_file: Path | None = Field(None, description="Authorities to trust for TLS instead of the system's.")
     key_file: Path | None = Field(
         None,

@@ -93,15 +93,16 @@ def connect(servers: RedisServers, *, timeout: float, connections: int, ca_file:
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,  # without push messages
     }
-    if servers.tls:
-        common |= {"ssl": True, "ssl_ca_certs": ca_file}
+    encrypted = {"ssl": True, "ssl_ca_certs": ca_file} if servers.tls else {}
+    common |= encrypted
     if servers.topology is Topology.CLUSTER:
         nodes = [ClusterNode(host, port) for host, port in servers.hosts]
         return RedisCluster(startup_nodes=nodes, max_connections=connections, require_full_coverage=False, **common)
     common |= {"db": servers.db, "max_connections": connections}
     if servers.topology is Topology.SENTINEL:
         limits = {name: common[name] for name in ("socket_timeout", "socket_connect_timeout", "retry", "protocol")}
-        sentinel = Sentinel(servers.hosts, sentinel_kwargs=limits)  # type: ignore[no-untyped-call]
+        watching = {**limits, **encrypted, "password": servers.sentinel_password}
+        sentinel = Sentinel(servers.hosts, sentinel_kwargs=watching)  # type: ignore[no-untyped-call]
         return _SentinelClient(sentinel, servers.service, common)
     if servers.path is not None:
         return Redis(unix_socket_path=servers.path, **common)

@@ -34,6 +34,7 @@ class RedisServers:
     service: str | None = None
     db: int = 0
     credentials: Credentials = Credentials()
+    sentinel_password: str | None = field(default=None, repr=False)
 
 
 def parse(url: str) -> RedisServers:
