@@ -37,10 +37,17 @@ class Load:
     wrong_allows: list[str] = field(default_factory=list)
     refused: list[tuple[str, int, str | None]] = field(default_factory=list)
     longest: float = 0.0
+    stalled: float = 0.0
 
     async def run(self, seconds: float) -> None:
         end = monotonic() + seconds
-        await asyncio.gather(*(self._send(end, which) for which in range(6)))
+        await asyncio.gather(self._watch(end), *(self._send(end, which) for which in range(6)))
+
+    async def _watch(self, end: float) -> None:
+        """How long this process, which serves and asks, was not given the processor."""
+        while (now := monotonic()) < end:
+            await asyncio.sleep(0.005)
+            self.stalled = max(self.stalled, monotonic() - now - 0.005)
 
     async def _send(self, end: float, which: int) -> None:
         stranger = private_key("EdDSA", "k1", 9)
@@ -196,7 +203,7 @@ async def test_a_sick_redis_changes_no_answer(
     record_property("longest wait in ms", round(load.longest * 1000))
     assert (load.wrong_allows, load.refused) == ([], [])
     assert load.sent > 10
-    assert load.longest <= 2 * LIMIT
+    assert load.longest <= 2 * LIMIT + 4 * load.stalled
 
 
 async def test_a_failover_changes_no_answer(issuer: FakeIssuer, key_file: Path, secret_file: Path) -> None:
@@ -208,7 +215,7 @@ async def test_a_failover_changes_no_answer(issuer: FakeIssuer, key_file: Path, 
             await running
             await eventually(lambda: _is_used(load.client), within=20.0)
     assert (load.wrong_allows, load.refused) == ([], [])
-    assert load.longest <= 2 * LIMIT
+    assert load.longest <= 2 * LIMIT + 4 * load.stalled
 
 
 async def _is_used(client: Client) -> bool:
@@ -226,22 +233,19 @@ async def test_clients_that_hang_up_during_a_look_up_change_no_answer(
         place.line.delay = 0.02
         hanging_up = asyncio.create_task(_hang_up(load))
         await load.run(LOAD)
-        hung_up = hanging_up.result() if hanging_up.done() else await hanging_up
+        await hanging_up
         assert not [line for line in load.client.log() if line["event"] == "defect"]
     assert (load.wrong_allows, load.refused) == ([], [])
-    assert hung_up > 20
 
 
-async def _hang_up(load: Load) -> int:
-    """Ask with the tokens that others ask with, and go before the answer. Returns how often."""
+async def _hang_up(load: Load) -> None:
+    """Ask, and go before the answer, fifty times."""
     hung_up = 0
-    end = monotonic() + LOAD
     async with aiohttp.ClientSession() as http:
-        while monotonic() < end:
+        while hung_up < 50:
             headers = {"Authorization": f"Bearer {load.issuer.opaque(f'gone-{hung_up % 20}')}"}
             try:
                 async with asyncio.timeout(0.01), http.get(f"{load.client.url}/verify", headers=headers):
                     pass
             except TimeoutError:
                 hung_up += 1
-    return hung_up
