@@ -25,7 +25,7 @@ from verifier.core.issuer import Issuer, Issuers
 from verifier.core.keys import Key
 from verifier.core.reasons import Reason, Rejected
 from verifier.core.verdict import Allowed, Denied, Principal, Verdict
-from verifier.inquiry import Inquiries
+from verifier.inquiry import Inquiries, Inquiry
 from verifier.ports import EngineObserver, IdentityCache, Limits, Sources, SourceUnavailable
 
 
@@ -140,7 +140,7 @@ class Engine:
         """The work that a cache hit saves. Raises ``_Wait`` where it takes I/O."""
         candidates = self._issuers.of_opaque(text)
         if candidates:
-            return self._ask(_Wait(_Step.ANSWER, candidates, text, digest), progress)
+            return self._ask(_Wait(_Step.ANSWER, candidates, text, digest, opaque=True), progress)
         parsed = token.parse(text)
         issuer = self._issuers.match(parsed)
         if not issuer.has_keys:
@@ -177,7 +177,7 @@ class Engine:
             outcome = claims.identify(parsed, issuer)
         except Rejected as refusal:
             outcome = Denied(refusal.reason, refusal.detail, issuer.name)
-        return Identity(issuer.name, issuer.fingerprint, key, token.content_digest(text), outcome)
+        return Identity(issuer.name, issuer.fingerprint, key, token.content_digest(text, opaque=False), outcome)
 
     def _shares(self, algorithm: str, issuer: Issuer) -> bool:
         return algorithm in self._limits.shared_algorithms and not issuer.asked_about_jwts
@@ -213,7 +213,8 @@ class Engine:
                 self._cache.put(wait.digest, found, good=self._stands(found.outcome, issuer))
             progress.found = found
         else:
-            answer = await self._inquiries.ask(wait.text, wait.digest, wait.issuers, wait.signed)
+            content = token.content_digest(wait.text, opaque=wait.opaque)
+            answer = await self._inquiries.ask(Inquiry(wait.text, wait.digest, content, wait.issuers, wait.signed))
             if isinstance(answer, Identity):
                 self._cache.put(wait.digest, answer, good=self._stands(answer.outcome, issuer))
             progress.found = answer
@@ -263,7 +264,14 @@ class _Progress:
 
 class _Wait(Exception):  # noqa: N818 - not an error: after ``step`` the answer may be another
     def __init__(
-        self, step: _Step, issuers: tuple[Issuer, ...], text: str, digest: bytes, signed: Identity | None = None
+        self,
+        step: _Step,
+        issuers: tuple[Issuer, ...],
+        text: str,
+        digest: bytes,
+        signed: Identity | None = None,
+        *,
+        opaque: bool = False,
     ) -> None:
         super().__init__(step.name)
         self.step = step
@@ -271,6 +279,7 @@ class _Wait(Exception):  # noqa: N818 - not an error: after ``step`` the answer 
         self.text = text
         self.digest = digest
         self.signed = signed
+        self.opaque = opaque
 
 
 def _credential(question: Question) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from verifier.core import introspection, token
+from verifier.core import introspection
 from verifier.core.identity import HeldKeys, Identity, pack, unpack
 from verifier.core.issuer import Issuer, Issuers
 from verifier.core.reasons import Reason, Rejected
@@ -15,9 +15,13 @@ from verifier.ports import EngineObserver, NotAsked, Sources, SourceUnavailable
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class _Inquiry:
+class Inquiry:
+    """A token that ``candidates`` are asked about, in their order. ``content`` is what it can be revoked by, and
+    ``signed`` what its signature came to, where it has one."""
+
     text: str
     digest: bytes
+    content: str
     candidates: tuple[Issuer, ...]
     signed: Identity | None
 
@@ -40,19 +44,16 @@ class Inquiries:
         self._clock = clock
         self._under_way: dict[bytes, asyncio.Task[Identity | Denied]] = {}
 
-    async def ask(
-        self, text: str, digest: bytes, candidates: tuple[Issuer, ...], signed: Identity | None
-    ) -> Identity | Denied:
-        """What ``candidates`` say about the token, asked in their order; or that it cannot be known now.
+    async def ask(self, inquiry: Inquiry) -> Identity | Denied:
+        """What the candidates say about the token, or that it cannot be known now.
 
-        ``signed`` is what its signature came to, where it has one. Whoever waits may give up without ending it for
-        the others.
+        Whoever waits may give up without ending it for the others.
         """
-        task = self._under_way.get(digest)
+        task = self._under_way.get(inquiry.digest)
         if task is None:
-            task = asyncio.create_task(self._inquire(_Inquiry(text, digest, candidates, signed)), name="inquiry")
-            self._under_way[digest] = task
-            task.add_done_callback(lambda _done: self._under_way.pop(digest))
+            task = asyncio.create_task(self._inquire(inquiry), name="inquiry")
+            self._under_way[inquiry.digest] = task
+            task.add_done_callback(lambda _done: self._under_way.pop(inquiry.digest))
         return await asyncio.shield(task)
 
     async def stop(self) -> None:
@@ -61,7 +62,7 @@ class Inquiries:
             task.cancel()
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
 
-    async def _inquire(self, inquiry: _Inquiry) -> Identity | Denied:
+    async def _inquire(self, inquiry: Inquiry) -> Identity | Denied:
         entry = await self._sources.shared.recall_or_claim(inquiry.digest)
         known = None if entry is None else unpack(entry, self._issuers, self._held, self._clock())
         self._observer.cache_lookup("shared", hit=known is not None)
@@ -78,7 +79,7 @@ class Inquiries:
             else:
                 self._sources.shared.abandon(inquiry.digest)
 
-    async def _ask_in_order(self, inquiry: _Inquiry) -> Identity | Denied:
+    async def _ask_in_order(self, inquiry: Inquiry) -> Identity | Denied:
         """The first issuer that calls the token active has decided. An outage is not a no."""
         outage: Denied | None = None
         inactive: Identity | None = None
@@ -110,7 +111,7 @@ class Inquiries:
         retry_after = max(1, round(error.retry_after))
         return Denied(Reason.INTROSPECTION_UNAVAILABLE, detail, issuer.name, retry_after=retry_after)
 
-    def _judge(self, answer: Mapping[str, Any], issuer: Issuer, inquiry: _Inquiry) -> Identity:
+    def _judge(self, answer: Mapping[str, Any], issuer: Issuer, inquiry: Inquiry) -> Identity:
         signed, now = inquiry.signed, self._clock()
         outcome: Principal | Denied
         own = signed.outcome if signed is not None and isinstance(signed.outcome, Principal) else None
@@ -122,7 +123,7 @@ class Inquiries:
             issuer_name=issuer.name,
             fingerprint=issuer.fingerprint,
             key=None if signed is None else signed.key,
-            content=token.content_digest(inquiry.text),
+            content=inquiry.content,
             outcome=outcome,
             until=introspection.counts_until(outcome, issuer, now),
         )

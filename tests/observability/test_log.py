@@ -1,7 +1,9 @@
+import ast
 import io
 import json
 import logging
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,3 +107,21 @@ def test_a_place_is_files_and_lines() -> None:
         _ = 1 / 0
     assert place(raised.tb).startswith("test_log.py:")
     assert place(None) == ""
+
+
+def _written_fields() -> set[str]:
+    """Every name that a line is written with, anywhere in the service."""
+    found: set[str] = set()
+    for file in (Path(__file__).parents[2] / "verifier").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            owner = node.func.value
+            is_log = getattr(owner, "attr", getattr(owner, "id", "")) == "log"
+            if is_log and node.func.attr in ("debug", "info", "warning", "error"):
+                found |= {keyword.arg for keyword in node.keywords if keyword.arg}
+    return found
+
+
+def test_every_field_that_is_written_may_be_written_down() -> None:
+    assert _written_fields() - FIELDS == set()

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from tests.engine_bench import OtherReplicas, Revoked, Seen, Source, reason
 from tests.support import NOW, private_key, public_jwk, sign
-from tests.test_engine import OtherReplicas, Revoked, Seen, Source, reason
 from verifier.config import IssuerSettings
 from verifier.config.issuers import core_issuer
 from verifier.core import keys

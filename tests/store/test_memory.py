@@ -21,7 +21,9 @@ def key(which: int) -> Key:
 
 
 TOKEN = sign(claims(NOW), algorithm="EdDSA")
-IDENTITY = Identity("main", "f", key(0), token.content_digest(TOKEN), identify(token.parse(TOKEN), issuer()))
+IDENTITY = Identity(
+    "main", "f", key(0), token.content_digest(TOKEN, opaque=False), identify(token.parse(TOKEN), issuer())
+)
 
 
 def digest(number: int) -> bytes:

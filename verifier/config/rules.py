@@ -241,7 +241,11 @@ def _redis_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
     section = _section(data, "redis")
     url = _text(section, "url")
     if not url:
-        for name in sorted({"key_file", "previous_key_file", "password_file", "sentinel_password_file", "ca_file"}.intersection(section)):
+        for name in sorted(
+            {"key_file", "previous_key_file", "password_file", "sentinel_password_file", "ca_file"}.intersection(
+                section
+            )
+        ):
             yield problem("does nothing without a url", "redis", name)
         return
     try:

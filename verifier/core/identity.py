@@ -71,13 +71,13 @@ def unpack(entry: bytes, issuers: Issuers, held: HeldKeys, now: float) -> Identi
             issuer_name=issuer.name,
             fingerprint=packed["fingerprint"],
             key=_key(packed["key"], held(issuer)),
-            content=packed["content"],
+            content=str(packed["content"]),
             outcome=_outcome(packed, issuer),
             until=packed["until"],
         )
+        return identity if holds(identity, issuer, held, now) else None
     except (LookupError, TypeError, ValueError, Rejected):
         return None
-    return identity if holds(identity, issuer, held, now) else None
 
 
 def _key(packed: list[str | None] | None, held: frozenset[Key]) -> Key | None:
@@ -93,4 +93,6 @@ def _outcome(packed: dict[str, Any], issuer: Issuer) -> Principal | Denied:
     if packed["denied"] is not None:
         reason, detail = packed["denied"]
         return Denied(Reason(reason), detail, issuer.name)
+    if not isinstance(packed["claims"], dict):
+        raise TypeError("claims are an object")
     return claims.principal(packed["claims"], issuer)

@@ -30,9 +30,18 @@ def identify(answer: Mapping[str, Any], issuer: Issuer, signed: Principal | None
     for name, own in (("iss", signed.issuer), ("sub", signed.subject), ("jti", signed.token_id)):
         if own is not None and told.get(name, own) != own:
             raise Rejected(Reason.INACTIVE, f"the issuer's answer names another {name} than the token")
-    told_alone = claims.principal({**signed.claims, **told}, issuer)
-    earliest = min(told_alone.expires_at, signed.expires_at)
-    return claims.principal({**signed.claims, **told, "exp": earliest}, issuer)
+    both = {**_but_for_scopes(signed, told, issuer), **told}
+    earliest = min(claims.principal(both, issuer).expires_at, signed.expires_at)
+    return claims.principal({**both, "exp": earliest}, issuer)
+
+
+def _but_for_scopes(signed: Principal, told: Mapping[str, Any], issuer: Issuer) -> Mapping[str, Any]:
+    """What the token says, without its scopes where the answer has some: they may be fewer by now, and under
+    another name."""
+    scopes = {path[0] for path in issuer.scope_claims}
+    if scopes.isdisjoint(told):
+        return signed.claims
+    return {name: value for name, value in signed.claims.items() if name not in scopes}
 
 
 def counts_until(outcome: Principal | Denied, issuer: Issuer, now: float) -> float:

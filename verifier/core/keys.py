@@ -178,10 +178,11 @@ def load_client_key(text: bytes) -> ClientKey:
             break
         curve = key.as_dict(private=False).get("crv")
         own = KeyType(key.key_type, curve if isinstance(curve, str) else None)
-        usual = next((name for name, needed in KEY_TYPE.items() if needed == own), None)
-        algorithm = key.alg or usual
-        if algorithm is not None:
-            return ClientKey(algorithm, key)
+        fitting = [name for name, needed in KEY_TYPE.items() if needed == own]
+        if key.alg is not None and key.alg not in fitting:
+            raise ValueError(f"the key's alg is {key.alg!r}, which is not one of its type")
+        if fitting:
+            return ClientKey(key.alg or fitting[0], key)
     raise ValueError("expected a private key (RSA, EC or Ed25519) as a JWK or in PEM")
 
 

@@ -117,20 +117,31 @@ def pack(revocation: Revocation) -> bytes:
 def unpack(entry: bytes) -> Revocation:
     """The revocation that was packed. Raises ``ValueError`` for anything else."""
     packed = strict_json.parse_object(entry)
-    try:
-        kind = Kind(packed["kind"])
-        value = float(packed["value"]) if kind is Kind.ISSUED_BEFORE else str(packed["value"])
-        return Revocation(
-            id=str(packed["id"]),
-            issuers=tuple(map(str, packed["issuers"])),
-            kind=kind,
-            value=value,
-            made_at=float(packed["made_at"]),
-            expires_at=float(packed["expires_at"]),
-            reason=packed["reason"],
-        )
-    except (KeyError, TypeError) as error:
-        raise ValueError("not a revocation") from error
+    kind = Kind(_text(packed.get("kind")))
+    issuers = packed.get("issuers")
+    if not isinstance(issuers, list) or not issuers:
+        raise ValueError("not a revocation: it has no issuers")
+    return Revocation(
+        id=_text(packed.get("id")),
+        issuers=tuple(dict.fromkeys(_text(iss) for iss in issuers)),
+        kind=kind,
+        value=_time(packed.get("value")) if kind is Kind.ISSUED_BEFORE else _text(packed.get("value")),
+        made_at=_time(packed.get("made_at")),
+        expires_at=_time(packed.get("expires_at")),
+        reason=None if packed.get("reason") is None else _text(packed["reason"]),
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not a revocation: a text was expected")
+    return value
+
+
+def _time(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= claims.LATEST:
+        raise ValueError("not a revocation: a time was expected")
+    return float(value)
 
 
 def _shown(principal: Principal, content: str, issuer: Issuer) -> Iterator[tuple[Kind, str]]:

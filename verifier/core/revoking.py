@@ -12,6 +12,9 @@ from verifier.core.revocation import Kind, Revocation
 KINDS = tuple(str(kind) for kind in Kind)
 _MEMBERS = frozenset({"issuer", *KINDS, "reason", "expires_at"})
 _LONGEST_TEXT = 4_096
+_LONGEST_TOKEN = 262_144
+_SLACK = 2
+"""Leeways that a token with ``max_age`` can gain: issued that much in the future, and accepted that much later."""
 
 End = tuple[Kind, str | float, float]
 """What to go by, its value, and when the last token that it concerns is over (seconds since 1970)."""
@@ -34,7 +37,11 @@ def revocation(asked: Mapping[str, Any], issuers: Issuers, *, new_id: str, now: 
         raise ValueError(f"give one of {', '.join(KINDS)}")
     value = asked[str(given[0])]
     issuer = _issuer(asked.get("issuer"), value if given[0] is Kind.CONTENT else None, issuers)
-    kind, known_by, end = _meant(given[0], value, issuer, now, keep)
+    longest = keep if issuer.max_age is None else issuer.max_age + _SLACK * issuer.leeway + 1.0
+    if given[0] is Kind.CONTENT:
+        kind, known_by, end = _one_token(_text(value, "token", _LONGEST_TOKEN), issuer, issuers, now + longest)
+    else:
+        kind, known_by, end = _many_tokens(given[0], value, issuer, now, longest)
     expires_at = _time(asked["expires_at"], "expires_at") if "expires_at" in asked else end
     if expires_at <= now:
         raise ValueError("the last token that this could concern is over already")
@@ -43,21 +50,22 @@ def revocation(asked: Mapping[str, Any], issuers: Issuers, *, new_id: str, now: 
 
 
 def _issuer(named: object, text: object, issuers: Issuers) -> Issuer:
-    if named is None and isinstance(text, str) and not tokens.is_opaque(text):
-        try:
-            return issuers.match(tokens.parse(text))
-        except Rejected as refusal:
-            raise ValueError(f"token: {refusal.detail}") from None
+    if named is None and isinstance(text, str):
+        candidates = issuers.of_opaque(text)
+        if len(candidates) == 1:
+            return candidates[0]
+        if not candidates:
+            try:
+                return issuers.match(tokens.parse(text))
+            except Rejected as refusal:
+                raise ValueError(f"token: {refusal.detail}") from None
     for issuer in issuers:
-        if named == issuer.name or named in issuer.identifiers:
+        if isinstance(named, str) and (named == issuer.name or named in issuer.identifiers):
             return issuer
     raise ValueError(f"issuer: expected {' or '.join(sorted(issuers.by_name))}, or its iss")
 
 
-def _meant(kind: Kind, value: object, issuer: Issuer, now: float, keep: float) -> End:
-    longest = keep if issuer.max_age is None else issuer.max_age + issuer.leeway
-    if kind is Kind.CONTENT:
-        return _one_token(_text(value, "token", 262_144), issuer, now + longest)
+def _many_tokens(kind: Kind, value: object, issuer: Issuer, now: float, longest: float) -> End:
     if kind is Kind.ISSUED_BEFORE:
         before = _time(value, "issued_before")
         if before > now + issuer.leeway:
@@ -66,22 +74,26 @@ def _meant(kind: Kind, value: object, issuer: Issuer, now: float, keep: float) -
     return kind, _text(value, str(kind)), now + longest
 
 
-def _one_token(text: str, issuer: Issuer, end: float) -> End:
+def _one_token(text: str, issuer: Issuer, issuers: Issuers, end: float) -> End:
     """By ``jti`` where there is one; else by its content. Its signature is not asked about: revoking a token that
     nobody signed does no harm."""
-    if tokens.is_opaque(text):
-        return Kind.CONTENT, tokens.content_digest(text), end
+    if issuers.of_opaque(text):
+        return Kind.CONTENT, tokens.content_digest(text, opaque=True), end
     try:
         claims = tokens.parse(text).unverified_claims
     except Rejected as refusal:
         raise ValueError(f"token: {refusal.detail}") from None
-    if claims.get("iss") not in issuer.identifiers:
+    named = claims.get("iss")
+    if not isinstance(named, str) or named not in issuer.identifiers:
         raise ValueError("token: its iss is not that of the issuer")
+    content = tokens.content_digest(text, opaque=False)
+    if not issuer.has_keys:  # only its answers count, and they need not repeat what the token says
+        return Kind.CONTENT, content, end
     if "exp" in claims:
         end = _time(claims["exp"], "the exp of the token") + issuer.leeway
     if isinstance(claims.get("jti"), str):
         return Kind.TOKEN_ID, claims["jti"], end
-    return Kind.CONTENT, tokens.content_digest(text), end
+    return Kind.CONTENT, content, end
 
 
 def _text(value: object, name: str, longest: int = _LONGEST_TEXT) -> str:

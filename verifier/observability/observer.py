@@ -1,6 +1,7 @@
 """One place where what happens becomes a metric and a log line, in the same words."""
 
 from verifier.core.keys import Dropped, KeySet
+from verifier.core.revocation import Revocation
 from verifier.core.verdict import Allowed, Denied, Verdict
 from verifier.observability.log import Logger, place
 from verifier.observability.metrics import Metrics
@@ -78,11 +79,11 @@ class Observer:
     def revocations_restored(self, number: int) -> None:
         self.log.warning("revocations_restored", entries=number, detail="Redis had lost them")
 
-    def lifted(self, **what: str) -> None:
-        self.log.info("revocation_lifted", **what)
+    def revoked(self, made: Revocation) -> None:
+        self.log.info("revoked", id=made.id, kind=str(made.kind), issuer=made.issuers[0], reason=made.reason)
 
-    def revoked(self, **what: str | float | None) -> None:
-        self.log.info("revoked", **what)
+    def lifted(self, revocation_id: str) -> None:
+        self.log.info("revocation_lifted", id=revocation_id)
 
     def defect(self, error: Exception) -> None:
         self.metrics.defects.inc()

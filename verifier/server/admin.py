@@ -79,14 +79,14 @@ class Admin:
             return answer.http_error(400, str(error))
         except RevocationsFull:
             return answer.http_error(507, "the list is full: see revocations.max_entries")
-        self._observer.revoked(id=made.id, kind=str(made.kind), issuer=made.issuers[0], reason=made.reason)
+        self._observer.revoked(made)
         return answer.as_json(201, self._shown(made), ("Location", f"{PATH}/{made.id}"))
 
     async def _lift(self, request: Request) -> Answer:
         revocation_id = request.path.removeprefix(f"{PATH}/")
         if not await self._revocations.lift(revocation_id):
             return answer.http_error(404, "there is no such revocation")
-        self._observer.lifted(id=revocation_id)
+        self._observer.lifted(revocation_id)
         return _NO_CONTENT
 
     def _shown(self, made: Revocation) -> dict[str, Any]:

@@ -7,8 +7,9 @@ Rules of this module:
 * Whoever does not answer is not asked: after some failures in a row a breaker opens, and only a probe of our
   own, in the background, closes it.
 * What is stored is sealed (``core/sealing.py``). What does not open is counted, and a miss.
-* Look-ups and writes of one turn of the event loop travel together. They are tasks of the store: a client that
-  hangs up cancels no command, so no reply can be left for the next one.
+* Look-ups and writes of one turn of the event loop travel together.
+* Commands are tasks of the store: a client that hangs up cancels none, so no reply can be left for the next one.
+  (And a cancellation can get lost in redis-py, as in ``asyncio.wait_for`` before Python 3.12.)
 """
 
 import asyncio
@@ -133,8 +134,9 @@ class RedisStore:
         self._lookups: dict[str, asyncio.Future[bytes | None]] = {}
         self._gathered: list[str] = []
         self._writes: dict[str, tuple[bytes, int]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._prober: asyncio.Task[None] | None = None
+        self._stopped = False
 
     @property
     def breaker_is_open(self) -> bool:
@@ -142,6 +144,7 @@ class RedisStore:
 
     async def stop(self) -> None:
         """Let what is under way end, which takes no longer than ``timeout``, and close the connections."""
+        self._stopped = True
         self._send_writes()
         if self._prober is not None:
             self._prober.cancel()
@@ -178,7 +181,9 @@ class RedisStore:
         """Take ``name`` for ``seconds``, if nobody has it. Raises ``Unreachable``."""
         place = self._place(name)
         entry = self._seal(place, content, seconds)
-        taken = await self._run("claim", lambda client: client.set(place, entry, nx=True, px=_milliseconds(seconds)))
+        taken = await self._shielded(
+            "claim", lambda client: client.set(place, entry, nx=True, px=_milliseconds(seconds))
+        )
         return bool(taken)
 
     def drop(self, name: str) -> None:
@@ -198,28 +203,28 @@ class RedisStore:
                 added: list[bytes] = await pipeline.execute()
                 return added
 
-            positions += [position.decode() for position in await self._run("xadd", send)]
+            positions += [position.decode() for position in await self._shielded("xadd", send)]
         return positions
 
     async def read(self, log: str, after: str, count: int) -> list[LogEntry]:
         """The next entries of a log. Raises ``Unreachable``."""
         place = self._place(log)
-        found = await self._run("xread", lambda client: client.xread({place: after}, count=count))
+        found = await self._shielded("xread", lambda client: client.xread({place: after}, count=count))
         entries = found[0][1] if found else []
         return [self._log_entry(place, position.decode(), fields.get(_FIELD, b"")) for position, fields in entries]
 
     async def log_state(self, log: str) -> LogState:
         """Raises ``Unreachable``."""
         place = self._place(log)
-        if not await self._run("exists", lambda client: client.exists(place)):
+        if not await self._shielded("exists", lambda client: client.exists(place)):
             return LogState(LOG_START, 0)
-        about = await self._run("xinfo", lambda client: client.xinfo_stream(place))
+        about = await self._shielded("xinfo", lambda client: client.xinfo_stream(place))
         return LogState(about["last-generated-id"].decode(), int(about["length"]))
 
     async def remove(self, log: str, positions: Sequence[str]) -> None:
         """Take entries out of a log. Raises ``Unreachable``."""
         for batch in _batches(positions):
-            await self._run("xdel", partial(_xdel, place=self._place(log), positions=batch))
+            await self._shielded("xdel", partial(_xdel, place=self._place(log), positions=batch))
 
     def _place(self, name: str) -> str:
         return f"{self._prefix}:{name}"
@@ -286,6 +291,10 @@ class RedisStore:
         with suppress(Unreachable):
             await self._run("del", lambda client: client.delete(self._place(name)))
 
+    async def _shielded(self, command: str, operation: Callable[[Client], Awaitable[Result]]) -> Result:
+        """As ``_run``; a caller that gives up does not end it."""
+        return await asyncio.shield(self._start(self._run(command, operation)))
+
     async def _run(self, command: str, operation: Callable[[Client], Awaitable[Result]]) -> Result:
         """Raises ``Unreachable``, for whatever goes wrong and when Redis is not asked at all."""
         if self._breaker.is_open:
@@ -315,17 +324,23 @@ class RedisStore:
 
     async def _probe(self) -> None:
         """Until Redis answers again."""
-        while self._breaker.is_open:
+        while self._breaker.is_open and not self._stopped:
             await asyncio.sleep(PROBE_PAUSE)
             with suppress(Unreachable):
                 await self._attempt("ping", lambda client: client.exists(self._place("probe")))
-        self._observer.redis_breaker(is_open=False)
+        if not self._breaker.is_open:
+            self._observer.redis_breaker(is_open=False)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    def _start(self, work: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
         task = asyncio.create_task(work, name="redis")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: whoever asked may have given up
 
 
 class _SentinelClient(Redis):

@@ -249,7 +249,12 @@ def _lifting(revocation: Revocation) -> bytes:
 def _lifted(entry: bytes) -> tuple[str, float] | None:
     """The id that the entry lifts and when that is over, or None where it lifts none. Raises ``ValueError``."""
     packed = strict_json.parse_object(entry)
-    return (str(packed["lift"]), float(packed["expires_at"])) if "lift" in packed else None
+    if "lift" not in packed:
+        return None
+    lifted, end = packed["lift"], packed.get("expires_at")
+    if not isinstance(lifted, str) or not isinstance(end, int | float):
+        raise ValueError("lifts nothing")
+    return lifted, end
 
 
 def _order(position: str) -> tuple[int, ...]:
