@@ -77,6 +77,7 @@ class Answering:
     answers: dict[str, Any] = field(default_factory=dict)
     always: Any = None
     asked: list[str] = field(default_factory=list)
+    deadline: float = 1.0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -97,14 +98,14 @@ class OtherReplicas:
 
     entries: dict[bytes, bytes] = field(default_factory=dict)
     claimed: list[bytes] = field(default_factory=list)
-    abandoned: list[bytes] = field(default_factory=list)
+    released: list[bytes] = field(default_factory=list)
     recalls: int = 0
 
     async def recall(self, digest: bytes) -> bytes | None:
         self.recalls += 1
         return self.entries.get(digest)
 
-    async def recall_or_claim(self, digest: bytes) -> bytes | None:
+    async def recall_or_claim(self, digest: bytes, seconds: float) -> bytes | None:
         if digest not in self.entries:
             self.claimed.append(digest)
         return await self.recall(digest)
@@ -112,8 +113,8 @@ class OtherReplicas:
     def keep(self, digest: bytes, entry: bytes, seconds: float) -> None:
         self.entries[digest] = entry
 
-    def abandon(self, digest: bytes) -> None:
-        self.abandoned.append(digest)
+    def release(self, digest: bytes) -> None:
+        self.released.append(digest)
 
 
 @dataclass

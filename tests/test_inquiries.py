@@ -134,7 +134,7 @@ async def test_an_outage_is_undecided_and_not_remembered() -> None:
 async def test_an_outage_lets_another_replica_try() -> None:
     bench = bench_of(abc=SourceUnavailable("down"))
     await decide(bench, "abc")
-    assert bench.others.abandoned == bench.others.claimed
+    assert bench.others.released == bench.others.claimed
     assert bench.others.entries == {}
 
 
@@ -301,7 +301,7 @@ async def test_stopping_ends_what_nobody_waits_for() -> None:
     waiting.cancel()
     async with asyncio.timeout(1.0):
         await engine.stop()
-    assert bench.others.abandoned == bench.others.claimed
+    assert bench.others.released == bench.others.claimed
 
 
 def revocation(kind: Kind, value: str | float, **changes: Any) -> Revocation:

@@ -26,7 +26,7 @@ from verifier.observability.metrics import Metrics
 from verifier.observability.observer import Observer
 from verifier.ports import Limits, SharedIdentities, Sources
 from verifier.remote import origins
-from verifier.remote.fleet import FleetOrigin
+from verifier.remote.fleet import PATIENCE, FleetOrigin
 from verifier.remote.http import Access, HttpClient, in_file_thread, open_session
 from verifier.remote.introspector import (
     Auth,
@@ -125,7 +125,7 @@ async def serving(
         data = HttpServer(data_port.routes(surfaces(), engine, observer), bounds, observer)
         gauges = ops_port.Gauges(metrics, sources, introspections, cache, revocations, lambda: len(data.connections))
         without_keys = any(not issuer.has_keys for issuer in issuers)
-        ops_routes: Routes = ops_port.routes(sources, metrics, gauges.sample, without_keys=without_keys)
+        ops_routes: Routes = ops_port.routes(gauges, without_keys=without_keys)
         if settings.ops.admin_token_file is not None:
             keep = settings.revocations.keep
             admin = Admin(settings.ops.admin_token_file, revocations, issuers, keep, observer)
@@ -169,8 +169,7 @@ async def _password(file: Path) -> str:
 def _shared(settings: Settings, store: RedisStore | None) -> SharedIdentities:
     if store is None or settings.cache.share == "never":
         return NotShared()
-    deadlines = [issuer.introspection.deadline for issuer in settings.issuers if issuer.introspection]
-    return Shared(store, claim_for=max(deadlines, default=1.0))
+    return Shared(store)
 
 
 def _limits(settings: Settings, store: RedisStore | None) -> Limits:
@@ -191,8 +190,8 @@ def _revocations(settings: Settings, observer: Observer, store: RedisStore | Non
     wanted = settings.revocations
     if store is None:
         return LocalList(wanted.max_entries)
-    grace = wanted.grace if wanted.when_unfollowed == "deny" else None
-    return SharedList(store, max_entries=wanted.max_entries, grace=grace, observer=observer)
+    deny = wanted.when_unfollowed == "deny"
+    return SharedList(store, max_entries=wanted.max_entries, grace=wanted.grace, deny=deny, observer=observer)
 
 
 async def _introspections(settings: Settings, http: HttpClient, stack: AsyncExitStack) -> dict[str, Introspection]:
@@ -236,13 +235,18 @@ def _key_sources(
         issuer.name: RefreshingKeys(
             issuer=issuer.name,
             origin=_origin(settings, issuer, http, store),
-            freshness=_freshness(settings, issuer),
+            freshness=_patient(_freshness(settings, issuer)) if store else _freshness(settings, issuer),
             observer=observer,
             on_change=changed,
         )
         for issuer in settings.issuers
         if issuer.introspect != "only"
     }
+
+
+def _patient(freshness: Freshness) -> Freshness:
+    """With time to wait for another replica before fetching, which has a deadline of its own then."""
+    return replace(freshness, deadline=freshness.deadline * (1.0 + PATIENCE) + 1.0)
 
 
 def _origin(settings: Settings, issuer: IssuerSettings, http: HttpClient, store: RedisStore | None) -> Origin:

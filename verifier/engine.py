@@ -64,7 +64,7 @@ class Engine:
         self._limits = limits
         self._clock = clock
         self._waiting: Counter[str] = Counter()  # by issuer, so that one that is slow takes no room from another
-        self._inquiries = Inquiries(issuers, sources, observer, self._held, clock)
+        self._inquiries = Inquiries(sources, observer, self._held, clock)
 
     async def stop(self) -> None:
         """End inquiries that nobody waits for any more."""
@@ -111,7 +111,7 @@ class Engine:
     def _attempt(self, question: Question, progress: "_Progress") -> Verdict:
         text = _credential(question)
         token.check_size(text, self._limits.token_bytes)
-        identity: Identity | Denied | None = progress.found
+        identity = self._found(progress)
         if identity is None:
             digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
             identity = self._recall(digest)
@@ -122,6 +122,14 @@ class Engine:
         if isinstance(identity, Denied):
             return identity
         return self._conclude(identity, self._issuers.by_name[identity.issuer_name], question.requirement)
+
+    def _found(self, progress: "_Progress") -> Identity | Denied | None:
+        """What was waited for, unless its key was taken back meanwhile."""
+        found = progress.found
+        if isinstance(found, Identity) and found.key is not None:
+            issuer = self._issuers.by_name[found.issuer_name]
+            return found if found.key in self._held(issuer) else None
+        return found
 
     def _recall(self, digest: bytes) -> Identity | None:
         """A cached identity, if everything that it rests on still holds."""
@@ -207,7 +215,7 @@ class Engine:
                 await self._sources.keys[issuer.name].refresh()
         elif wait.step is _Step.RECALL:
             entry = await self._sources.shared.recall(wait.digest)
-            found = None if entry is None else unpack(entry, self._issuers, self._held, self._clock())
+            found = None if entry is None else unpack(entry, (issuer,), self._held, self._clock())
             self._observer.cache_lookup("shared", hit=found is not None)
             if found is not None:
                 self._cache.put(wait.digest, found, good=self._stands(found.outcome, issuer))

@@ -8,7 +8,7 @@ from typing import Any
 
 from verifier.core import introspection
 from verifier.core.identity import HeldKeys, Identity, pack, unpack
-from verifier.core.issuer import Issuer, Issuers
+from verifier.core.issuer import Issuer
 from verifier.core.reasons import Reason, Rejected
 from verifier.core.verdict import Denied, Principal
 from verifier.ports import EngineObserver, NotAsked, Sources, SourceUnavailable
@@ -31,13 +31,11 @@ class Inquiries:
 
     def __init__(
         self,
-        issuers: Issuers,
         sources: Sources,
         observer: EngineObserver,
         held: HeldKeys,
         clock: Callable[[], float],
     ) -> None:
-        self._issuers = issuers
         self._sources = sources
         self._observer = observer
         self._held = held
@@ -63,8 +61,8 @@ class Inquiries:
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
 
     async def _inquire(self, inquiry: Inquiry) -> Identity | Denied:
-        entry = await self._sources.shared.recall_or_claim(inquiry.digest)
-        known = None if entry is None else unpack(entry, self._issuers, self._held, self._clock())
+        entry = await self._recall(inquiry)
+        known = None if entry is None else unpack(entry, inquiry.candidates, self._held, self._clock())
         self._observer.cache_lookup("shared", hit=known is not None)
         if known is not None:
             return known
@@ -76,8 +74,15 @@ class Inquiries:
             until = found.until if isinstance(found, Identity) else None
             if isinstance(found, Identity) and until is not None and until > self._clock():
                 self._sources.shared.keep(inquiry.digest, pack(found), until - self._clock())
-            else:
-                self._sources.shared.abandon(inquiry.digest)
+            self._sources.shared.release(inquiry.digest)
+
+    async def _recall(self, inquiry: Inquiry) -> bytes | None:
+        """What another replica found out; None where it is our turn to."""
+        asked = [issuer.introspection for issuer in inquiry.candidates if issuer.introspection is not None]
+        if any(policy.ttl <= 0 for policy in asked):  # nothing to wait for: each would only get its turn
+            return await self._sources.shared.recall(inquiry.digest)
+        deadlines = [self._sources.introspectors[issuer.name].deadline for issuer in inquiry.candidates]
+        return await self._sources.shared.recall_or_claim(inquiry.digest, max(deadlines))
 
     async def _ask_in_order(self, inquiry: Inquiry) -> Identity | Denied:
         """The first issuer that calls the token active has decided. An outage is not a no."""

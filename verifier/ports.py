@@ -56,18 +56,23 @@ class SharedIdentities(Protocol):
     async def recall(self, digest: bytes) -> bytes | None:
         """The entry, or None."""
 
-    async def recall_or_claim(self, digest: bytes) -> bytes | None:
-        """The entry; or None, and the work is the caller's. Waits where another replica is doing it."""
+    async def recall_or_claim(self, digest: bytes, seconds: float) -> bytes | None:
+        """The entry; or None, and the work is the caller's, for ``seconds`` at most. Waits as long where another
+        replica is doing it."""
 
     def keep(self, digest: bytes, entry: bytes, seconds: float) -> None:
         """Store the entry for ``seconds``, without waiting for it."""
 
-    def abandon(self, digest: bytes) -> None:
-        """The work that was claimed came to nothing: let another replica try."""
+    def release(self, digest: bytes) -> None:
+        """The work that was claimed is done, or came to nothing."""
 
 
 class Introspector(Protocol):
     """Asks one issuer about tokens (RFC 7662)."""
+
+    @property
+    def deadline(self) -> float:
+        """The longest time that an answer takes, in seconds."""
 
     async def ask(self, token: str) -> Mapping[str, Any]:
         """The issuer's answer. Raises ``SourceUnavailable``."""

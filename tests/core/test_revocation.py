@@ -92,7 +92,13 @@ def test_a_value_counts_for_its_own_kind_alone(kind: Kind) -> None:
 
 @each_kind
 def test_a_revocation_concerns_its_own_issuer_alone(kind: Kind, value: str | float) -> None:
-    assert not is_revoked(revoked(kind, value), by=principal(iss=OTHER))
+    another = issuer(name="another", identifiers=frozenset({OTHER}))
+    assert not is_revoked(revoked(kind, value), by=principal(another, iss=OTHER), at=another)
+
+
+@each_kind
+def test_a_revocation_concerns_its_issuer_under_a_name_that_it_got_later(kind: Kind, value: str | float) -> None:
+    assert is_revoked(revoked(kind, value), by=principal(iss=OTHER))
 
 
 @each_kind

@@ -226,7 +226,7 @@ async def test_what_is_written_in_one_turn_travels_together(redis: RedisServer) 
     async with store_at(redis.url, seen=seen) as store:
         for number in range(80):
             store.put(f"entry:{number}", b"", 60.0)
-    assert seen.commands == ["set"]
+    assert seen.commands == ["write"]
 
 
 async def test_what_was_written_before_the_end_is_there(redis: RedisServer) -> None:

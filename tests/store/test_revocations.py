@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import time
+from typing import Any
 
 import pytest
 
-from tests.redis_servers import RedisServer, line_to
+from tests.redis_servers import RedisServer, command, line_to
+from tests.store.test_redis import KEY, store_at
 from tests.store.test_redis import Seen as StoreSeen
-from tests.store.test_redis import store_at
 from tests.support import eventually
 from verifier.core.revocation import Kind, Revocation, pack
 from verifier.ports import SourceUnavailable
@@ -26,6 +27,7 @@ class Seen:
     unread: list[str] = field(default_factory=list)
     read_again: int = 0
     restored: list[int] = field(default_factory=list)
+    refused: list[int] = field(default_factory=list)
 
     def revocation_arrived(self, seconds: float) -> None:
         self.lags.append(seconds)
@@ -39,6 +41,9 @@ class Seen:
     def revocations_restored(self, number: int) -> None:
         self.restored.append(number)
 
+    def revocations_refused(self, number: int) -> None:
+        self.refused.append(number)
+
 
 def revocation(name: str, lasts: float = 60.0) -> Revocation:
     return Revocation(name, (ISS,), Kind.TOKEN_ID, name, made_at=time(), expires_at=time() + lasts)
@@ -46,10 +51,22 @@ def revocation(name: str, lasts: float = 60.0) -> Revocation:
 
 @asynccontextmanager
 async def replica(
-    url: str, seen: Seen | None = None, *, grace: float | None = None, max_entries: int = 1_000
+    url: str,
+    seen: Seen | None = None,
+    *,
+    grace: float | None = None,
+    max_entries: int = 1_000,
+    keys: tuple[bytes, ...] = (KEY,),
 ) -> AsyncIterator[SharedList]:
-    async with store_at(url) as store:
-        made = SharedList(store, max_entries=max_entries, grace=grace, observer=seen or Seen())
+    """One that denies where ``grace`` is given, and goes on with what it knows where not."""
+    async with store_at(url, keys=keys) as store:
+        made = SharedList(
+            store,
+            max_entries=max_entries,
+            grace=5.0 if grace is None else grace,
+            deny=grace is not None,
+            observer=seen or Seen(),
+        )
         await made.start()
         try:
             yield made
@@ -196,8 +213,8 @@ async def test_a_list_from_before_is_brought_up_to_date(redis: RedisServer) -> N
         await eventually(lambda: _is_listed(redis, {"a", "b", "c"}))
 
 
-async def _is_listed(redis: RedisServer, expected: set[str]) -> bool:
-    async with replica(redis.url) as later:
+async def _is_listed(redis: RedisServer, expected: set[str], key: bytes = KEY) -> bool:
+    async with replica(redis.url, keys=(key,)) as later:
         return names(later) == expected
 
 
@@ -243,11 +260,13 @@ async def test_an_entry_that_was_forged_revokes_nothing_and_stays_where_it_is(re
         admin.xadd("verifier:revocations", {"e": secrets.token_bytes(200)})
         admin.xadd("verifier:revocations", {"x": "y"})
     async with store_at(redis.url, seen=seen) as store:
-        one = SharedList(store, max_entries=10, grace=1.0, observer=Seen())
+        told = Seen()
+        one = SharedList(store, max_entries=10, grace=1.0, deny=True, observer=told)
         await one.start()
         await one.stop()
         assert (names(one), one.outage()) == (set(), None)
     assert len(seen.refused) == 2
+    assert told.refused == [2]
     with redis.admin() as admin:
         assert admin.xlen("verifier:revocations") == 2
 
@@ -277,3 +296,97 @@ async def test_a_list_of_one_process_ends_what_is_over() -> None:
     assert not await alone.lift("b")
     assert (alone.outage(), alone.unread_for()) == (None, 0.0)
     await alone.stop()
+
+
+OLD, NEW = secrets.token_bytes(32), secrets.token_bytes(32)
+
+
+async def test_what_was_revoked_under_one_sealing_key_is_known_when_it_is_gone(redis: RedisServer) -> None:
+    """All have both keys before the new one seals, and until everything is sealed with it."""
+    async with replica(redis.url, keys=(OLD, NEW)) as before:
+        for name in ("a", "b", "c"):
+            await before.revoke(revocation(name))
+        await before.lift("c")
+        async with replica(redis.url, keys=(NEW, OLD)) as between, replica(redis.url, keys=(NEW, OLD)):
+            await before.revoke(revocation("d"))
+            await knows(between, "a", "b", "d")
+            await eventually(lambda: _is_listed(redis, {"a", "b", "d"}, NEW))
+
+
+async def test_copies_for_another_sealing_key_are_made_once(redis: RedisServer) -> None:
+    async with replica(redis.url, keys=(OLD,)) as before:
+        for name in ("a", "b", "c"):
+            await before.revoke(revocation(name))
+    async with replica(redis.url, keys=(NEW, OLD)), replica(redis.url, keys=(NEW, OLD)):
+        await eventually(lambda: _is_listed(redis, {"a", "b", "c"}, NEW))
+        await asyncio.sleep(0.8)
+        with redis.admin() as admin:
+            assert admin.xlen("verifier:revocations") == 6
+
+
+async def test_an_entry_that_was_taken_out_is_missed_although_another_came(redis: RedisServer) -> None:
+    async with replica(redis.url) as one:
+        await one.revoke(revocation("a"))
+        with redis.admin() as admin:
+            admin.xadd("verifier:revocations", {"e": b"junk"})
+            found: Any = admin.xrange("verifier:revocations")
+            admin.xdel("verifier:revocations", found[0][0])
+        await eventually(lambda: _is_listed(redis, {"a"}))
+
+
+async def test_a_claim_that_never_ends_keeps_nothing_from_being_put_back(redis: RedisServer) -> None:
+    async with replica(redis.url) as one:
+        await one.revoke(revocation("a"))
+        with redis.admin() as admin:
+            admin.delete("verifier:revocations")
+            admin.set("verifier:restore", "x")
+        await eventually(lambda: _is_listed(redis, {"a"}), within=10.0)
+
+
+async def test_a_log_that_takes_no_more_is_begun_anew(redis: RedisServer) -> None:
+    async with replica(redis.url) as one:
+        await one.revoke(revocation("a"))
+        with redis.admin() as admin:
+            last = f"{2**64 - 1}-{2**64 - 1}"
+            command(admin, "XADD", "verifier:revocations", last, "e", "junk")
+        await eventually(lambda: _is_listed(redis, {"a"}))
+        await one.revoke(revocation("b"))
+        await eventually(lambda: _is_listed(redis, {"a", "b"}))
+
+
+async def test_a_list_of_large_entries_is_read_in_smaller_pages(redis: RedisServer) -> None:
+    async with replica(redis.url) as one:
+        await one.revoke(revocation("a"))
+        with redis.admin() as admin:
+            for _ in range(150):
+                admin.xadd("verifier:revocations", {"e": secrets.token_bytes(2**20)})
+        await one.revoke(revocation("b"))
+        async with replica(redis.url) as later:
+            await eventually(lambda: names(later) == {"a", "b"}, within=20.0)
+
+
+async def test_a_log_without_end_does_not_hold_up_a_start(redis: RedisServer) -> None:
+    """Copies of one entry, which open: more of them than there can be entries."""
+    async with replica(redis.url) as one:
+        await one.revoke(revocation("a"))
+        with redis.admin() as admin:
+            found: Any = admin.xrange("verifier:revocations")
+            pipeline = admin.pipeline(transaction=False)
+            for _ in range(2_000):
+                pipeline.xadd("verifier:revocations", found[0][1])
+            pipeline.execute()
+    async with replica(redis.url, max_entries=10, grace=1.0) as later:
+        assert later.outage() is not None
+        await eventually(lambda: later.outage() is None, within=10.0)
+        assert names(later) == {"a"}
+
+
+async def test_a_list_settles_when_it_is_read_or_after_its_grace(redis: RedisServer) -> None:
+    async with line_to(redis) as line:
+        async with replica(line.url) as one:
+            assert one.settled()
+        await line.cut()
+        async with replica(line.url, grace=0.5) as one:
+            assert not one.settled()
+            await eventually(one.settled)
+            assert one.unread_for() > 0.5

@@ -5,12 +5,12 @@ the same checks, so an entry cannot say more than a token of that issuer could.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from verifier.core import claims, strict_json
-from verifier.core.issuer import Issuer, Issuers
+from verifier.core.issuer import Issuer
 from verifier.core.keys import Key
 from verifier.core.reasons import Reason, Rejected
 from verifier.core.verdict import Denied, Principal
@@ -62,11 +62,11 @@ def pack(identity: Identity) -> bytes:
     ).encode()
 
 
-def unpack(entry: bytes, issuers: Issuers, held: HeldKeys, now: float) -> Identity | None:
+def unpack(entry: bytes, candidates: Iterable[Issuer], held: HeldKeys, now: float) -> Identity | None:
     """The identity that was packed, if all that it rests on holds here and now; None otherwise, or for nonsense."""
     try:
         packed = strict_json.parse_object(entry)
-        issuer = issuers.by_name[packed["issuer"]]
+        issuer = {candidate.name: candidate for candidate in candidates}[packed["issuer"]]
         identity = Identity(
             issuer_name=issuer.name,
             fingerprint=packed["fingerprint"],

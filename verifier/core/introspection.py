@@ -1,6 +1,6 @@
 """From an issuer's answer about a token (RFC 7662 §2.2) to the same ``Principal`` that a signature leads to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from verifier.core import claims
@@ -15,7 +15,7 @@ def identify(answer: Mapping[str, Any], issuer: Issuer, signed: Principal | None
     """The principal of a token that ``issuer`` calls active.
 
     With ``signed``, the principal that the token's own signature vouches for, both must speak of the same token;
-    what the answer says then counts over what the token says, but for an expiry that lies later.
+    what the answer says then counts over what the token says, but for times that would make it live longer.
 
     Raises ``Rejected``: ``inactive``, ``wrong_token_type``, and as ``claims.principal`` does.
     """
@@ -27,12 +27,19 @@ def identify(answer: Mapping[str, Any], issuer: Issuer, signed: Principal | None
         if len(issuer.identifiers) == 1:  # whoever was asked is the issuer, unless it names itself otherwise
             told.setdefault("iss", next(iter(issuer.identifiers)))
         return claims.principal(told, issuer)
-    for name, own in (("iss", signed.issuer), ("sub", signed.subject), ("jti", signed.token_id)):
-        if own is not None and told.get(name, own) != own:
+    for name in ("iss", "sub", "jti", "sid", *issuer.client_id_claims):
+        if name in told and told[name] != signed.claims.get(name, told[name]):
             raise Rejected(Reason.INACTIVE, f"the issuer's answer names another {name} than the token")
     both = {**_but_for_scopes(signed, told, issuer), **told}
-    earliest = min(claims.principal(both, issuer).expires_at, signed.expires_at)
-    return claims.principal({**both, "exp": earliest}, issuer)
+    return claims.principal({**both, **_shorter_life(claims.principal(both, issuer), signed)}, issuer)
+
+
+def _shorter_life(one: Principal, other: Principal) -> dict[str, float]:
+    """The times of a token that lives only while both do."""
+    issued = [time for time in (one.issued_at, other.issued_at) if time is not None]
+    valid = [time for time in (one.not_before, other.not_before) if time is not None]
+    times = {"exp": min(one.expires_at, other.expires_at)}
+    return times | ({"iat": min(issued)} if issued else {}) | ({"nbf": max(valid)} if valid else {})
 
 
 def _but_for_scopes(signed: Principal, told: Mapping[str, Any], issuer: Issuer) -> Mapping[str, Any]:
@@ -57,9 +64,15 @@ def counts_until(outcome: Principal | Denied, issuer: Issuer, now: float) -> flo
 def _check_type(answer: Mapping[str, Any], issuer: Issuer) -> None:
     """An access token, to be used as a bearer token: issuers answer about refresh tokens and ID tokens too.
 
-    ``token_type`` is that of RFC 6749 §7.1 and so never ``DPoP`` here; ``typ`` is what some issuers add.
+    ``token_type`` is that of RFC 6749 §7.1 and so never ``DPoP`` here; ``typ`` and ``token_use`` are what some
+    issuers add.
     """
-    for name, accepted in (("token_type", {_BEARER}), ("typ", {_BEARER, *issuer.token_types})):
-        value = answer.get(name, _BEARER)
-        if not isinstance(value, str) or claims.media_type(value) not in accepted:
+    allowed: tuple[tuple[str, Set[str]], ...] = (
+        ("token_type", {_BEARER}),
+        ("typ", {_BEARER, *issuer.token_types}),
+        ("token_use", {"access", "access_token"}),
+    )
+    for name, accepted in allowed:
+        value = answer.get(name)
+        if name in answer and (not isinstance(value, str) or claims.media_type(value) not in accepted):
             raise Rejected(Reason.WRONG_TOKEN_TYPE, f"the issuer's answer has a {name} that bearer tokens do not have")

@@ -47,8 +47,8 @@ class Revocations:
 
     def __init__(self, held: Iterable[Revocation] = ()) -> None:
         self._held: dict[str, Revocation] = {}
-        self._index: dict[tuple[str, Kind, str], set[str]] = {}
-        self._issued_before: dict[str, dict[str, float]] = {}
+        self._index: dict[tuple[Kind, str], set[str]] = {}
+        self._issued_before: dict[str, float] = {}
         for revocation in held:
             self.add(revocation)
 
@@ -68,25 +68,23 @@ class Revocations:
         """Take in ``revocation``; one that is held already is replaced."""
         self.lift(revocation.id)
         self._held[revocation.id] = revocation
-        for iss in revocation.issuers:
-            if isinstance(revocation.value, str):
-                self._index.setdefault((iss, revocation.kind, revocation.value), set()).add(revocation.id)
-            else:
-                self._issued_before.setdefault(iss, {})[revocation.id] = revocation.value
+        if isinstance(revocation.value, str):
+            self._index.setdefault((revocation.kind, revocation.value), set()).add(revocation.id)
+        else:
+            self._issued_before[revocation.id] = revocation.value
 
     def lift(self, revocation_id: str) -> Revocation | None:
         """Forget it; None where it is not held."""
         revocation = self._held.pop(revocation_id, None)
         if revocation is None:
             return None
-        for iss in revocation.issuers:
-            if isinstance(revocation.value, str):
-                place = (iss, revocation.kind, revocation.value)
-                self._index[place].discard(revocation_id)
-                if not self._index[place]:
-                    del self._index[place]
-            else:
-                del self._issued_before[iss][revocation_id]
+        if isinstance(revocation.value, str):
+            place = (revocation.kind, revocation.value)
+            self._index[place].discard(revocation_id)
+            if not self._index[place]:
+                del self._index[place]
+        else:
+            del self._issued_before[revocation_id]
         return revocation
 
     def ended(self, now: float) -> tuple[str, ...]:
@@ -98,15 +96,17 @@ class Revocations:
         if not self._held:
             return
         for kind, value in _shown(principal, content, issuer):
-            if any(self._in_force(found, now) for found in self._index.get((principal.issuer, kind, value), ())):
+            if any(self._concerns(found, issuer, now) for found in self._index.get((kind, value), ())):
                 raise Rejected(Reason.REVOKED, "the token, its subject, its session or its client was revoked")
-        for found, before in self._issued_before.get(principal.issuer, {}).items():
+        for found, before in self._issued_before.items():
             # Without iat nobody can say that the token is not one of those meant.
-            if (principal.issued_at is None or principal.issued_at < before) and self._in_force(found, now):
+            if (principal.issued_at is None or principal.issued_at < before) and self._concerns(found, issuer, now):
                 raise Rejected(Reason.REVOKED, "tokens of this age were revoked; a new one is needed")
 
-    def _in_force(self, revocation_id: str, now: float) -> bool:
-        return now < self._held[revocation_id].expires_at
+    def _concerns(self, revocation_id: str, issuer: Issuer, now: float) -> bool:
+        """Also where the issuer goes by another name by now, as long as it still has one of those it had."""
+        revocation = self._held[revocation_id]
+        return now < revocation.expires_at and not issuer.identifiers.isdisjoint(revocation.issuers)
 
 
 def pack(revocation: Revocation) -> bytes:

@@ -64,6 +64,14 @@ class Sealer:
         cipher = _cipher(self._keys[self._own], head[_SALT])
         return head + cipher.encrypt(head[_NONCE], _END.pack(expires_at) + content, _bound_to(place))
 
+    def is_own(self, entry: bytes) -> bool:
+        """Whether ``entry`` was sealed with the first of the keys, and not with one that is on its way out or in."""
+        return entry[1 : 1 + _ID_BYTES] == self._own
+
+    def name(self, digest: bytes) -> str:
+        """What ``digest`` is called where others can read it. Who has not the key cannot find out what it is of."""
+        return hmac.digest(self._keys[self._own], b"verifier name" + digest, "sha256").hex()
+
     def open(self, place: str, entry: bytes, now: float) -> bytes:
         """The content of an entry. Raises ``Refused``."""
         if entry[:1] != _FORMAT or len(entry) < _NONCE.stop:

@@ -4,6 +4,7 @@ Everything here is under the control of whoever sent the token. ``Token`` keeps 
 are ``unverified_claims`` until ``core/claims.py`` turns them, after the signature, into a ``Principal``.
 """
 
+import binascii
 import hashlib
 import re
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from verifier.core import base64url, strict_json
 from verifier.core.reasons import Reason, Rejected
 
 _BEARER = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9\-_+/]", re.ASCII)
 _SEGMENTS = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)
 
 
@@ -74,6 +76,18 @@ def content_digest(text: str, *, opaque: bool) -> str:
 def is_opaque(text: str) -> bool:
     """Whether ``text`` has not the form of a JWS, so that only its issuer can say what it is."""
     return _SEGMENTS.fullmatch(text) is None
+
+
+def is_like_jws(text: str) -> bool:
+    """Whether somebody who is lenient about base64 could take ``text`` for a JWS: it begins with a JSON object.
+
+    Such a text is a JWS or nothing. As an opaque token it would get around what its signature and its content are
+    checked for.
+    """
+    if text.count(".") not in (2, 3):  # four: a JWE, which only its issuer can read
+        return False
+    header = _NOT_BASE64.sub("", text.partition(".")[0]).replace("-", "+").replace("_", "/")
+    return binascii.a2b_base64(header[: len(header) // 4 * 4]).lstrip().startswith(b"{")
 
 
 def is_bearer(text: str) -> bool:

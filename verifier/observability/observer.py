@@ -79,6 +79,9 @@ class Observer:
     def revocations_restored(self, number: int) -> None:
         self.log.warning("revocations_restored", entries=number, detail="Redis had lost them")
 
+    def revocations_refused(self, number: int) -> None:
+        self.log.warning("revocations_refused", entries=number, detail="they do not open: forged, or of another key")
+
     def revoked(self, made: Revocation) -> None:
         self.log.info("revoked", id=made.id, kind=str(made.kind), issuer=made.issuers[0], reason=made.reason)
 

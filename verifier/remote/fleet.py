@@ -7,19 +7,24 @@ more often than one replica would. Without Redis, every replica fetches on its o
 
 import asyncio
 import json
+import secrets
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from time import time
+from time import monotonic, time
 from typing import Any, Protocol
 
 from verifier.core import keys, strict_json
 from verifier.ports import SourceUnavailable, Unreachable
+from verifier.remote.http import describe
 from verifier.remote.key_source import Freshness
 from verifier.remote.origins import Fetched, Origin
 
 LOOK_AGAIN = 0.05
 """Seconds between two looks for what another replica is fetching."""
+
+PATIENCE = 0.5
+"""The part of the deadline that is left to whoever claimed the fetch; then we fetch too."""
 
 RETRY_WITHOUT_KEYS = 1.0
 """Seconds after which the fleet may try again while nobody has keys."""
@@ -34,6 +39,9 @@ class SharedEntries(Protocol):
     def put(self, name: str, content: bytes, seconds: float) -> None:
         """Store an entry, without waiting for it."""
 
+    def drop(self, name: str) -> None:
+        """Delete an entry, without waiting for it."""
+
     async def claim(self, name: str, content: bytes, seconds: float) -> bool:
         """Whether it is ours now. Raises ``Unreachable``."""
 
@@ -42,6 +50,28 @@ class _State(StrEnum):
     FETCHING = "fetching"
     DONE = "done"
     FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """What became of the fetch that somebody claimed."""
+
+    state: _State
+    detail: str = ""
+    retry_after: float = 1.0
+    by: str = ""
+
+    def pack(self) -> bytes:
+        return _json(asdict(self))
+
+    @classmethod
+    def unpack(cls, entry: bytes) -> "_Turn | None":
+        """None for anything that was not packed."""
+        try:
+            packed = strict_json.parse_object(entry)
+            return cls(_State(packed["state"]), str(packed["detail"]), float(packed["retry_after"]), str(packed["by"]))
+        except (ValueError, KeyError, TypeError, OverflowError):
+            return None
 
 
 class FleetOrigin:
@@ -53,6 +83,7 @@ class FleetOrigin:
         self._set = f"keys:{name}"
         self._claim = f"fetch:{name}"
         self._freshness = freshness
+        self._id = secrets.token_hex(8)
 
     async def last_known(self) -> Fetched | None:
         """The set that any replica fetched last, however old it may be."""
@@ -73,21 +104,23 @@ class FleetOrigin:
             return None
         try:
             return _unpack(entry)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
     async def _of_another(self, previous: Fetched | None) -> Fetched | None:
-        """What another replica fetched or is fetching; None where it is our turn."""
+        """What another replica fetched or is fetching; None where it is our turn, or theirs takes too long."""
+        give_up = monotonic() + self._freshness.deadline * PATIENCE
         while True:
             newest = await self._newest()
             if newest is not None and self._is_news(newest, previous):
                 return newest
-            state = await self._take_turn()
-            if state is None:
+            turn = await self._take_turn()
+            if turn is None or monotonic() >= give_up:
                 return None
-            if state["state"] == _State.FAILED:
-                raise SourceUnavailable(str(state["detail"]), float(state["retry_after"]))
-            if state["state"] == _State.DONE:  # within the cooldown: what there is must be what was fetched then
+            if turn.state is _State.FAILED:
+                raise SourceUnavailable(turn.detail, turn.retry_after)
+            if turn.state is _State.DONE:  # within the cooldown, and maybe since we looked
+                newest = await self._newest()
                 return newest if newest is not None and self._is_current(newest, previous) else None
             await asyncio.sleep(LOOK_AGAIN)
 
@@ -102,34 +135,37 @@ class FleetOrigin:
             return False
         return time() - newest.fetched_at < self._freshness.refresh
 
-    async def _take_turn(self) -> dict[str, Any] | None:
+    async def _take_turn(self) -> "_Turn | None":
         """None where the fetch is ours; else what became of whoever claimed it."""
+        ours = _Turn(_State.FETCHING, by=self._id)
         longest = self._freshness.deadline + 1.0  # whoever took it and died must not hold up the others for long
-        if await self._shared.claim(self._claim, _json({"state": _State.FETCHING}), longest):
+        if await self._shared.claim(self._claim, ours.pack(), longest):
             return None
         entry = await self._shared.get(self._claim)
-        try:
-            # A claim that has just ended, or does not open, must not keep anybody from fetching.
-            return None if entry is None else strict_json.parse_object(entry)
-        except ValueError:
-            return None
+        # A claim that has just ended, or does not open, or is our own put back, must not keep us from fetching.
+        turn = None if entry is None else _Turn.unpack(entry)
+        return None if turn == ours else turn
 
     async def _fetch(self, previous: Fetched | None) -> Fetched:
+        known = previous is not None
         try:
-            fetched = replace(await self._origin.fetch(previous), fetched_at=time())
-        except BaseException as error:
-            self._settle_failure(error, known=previous is not None)
+            async with asyncio.timeout(self._freshness.deadline):
+                fetched = replace(await self._origin.fetch(previous), fetched_at=time())
+        except Exception as error:
+            outage = error if isinstance(error, SourceUnavailable) else SourceUnavailable(describe(error))
+            self._settle(_Turn(_State.FAILED, outage.detail, outage.retry_after), known=known)
+            raise
+        except BaseException:  # we are being stopped: let another replica fetch
+            self._shared.drop(self._claim)
             raise
         if fetched.document is not None:
             self._shared.put(self._set, _pack(fetched), self._freshness.max_stale)
-        self._shared.put(self._claim, _json({"state": _State.DONE}), self._freshness.cooldown)
+        self._settle(_Turn(_State.DONE), known=True)
         return fetched
 
-    def _settle_failure(self, error: BaseException, *, known: bool) -> None:
-        outage = error if isinstance(error, SourceUnavailable) else SourceUnavailable("no answer in time")
+    def _settle(self, turn: "_Turn", *, known: bool) -> None:
         pause = self._freshness.cooldown if known else min(RETRY_WITHOUT_KEYS, self._freshness.cooldown)
-        content = _json({"state": _State.FAILED, "detail": outage.detail, "retry_after": outage.retry_after})
-        self._shared.put(self._claim, content, pause)
+        self._shared.put(self._claim, turn.pack(), pause)
 
 
 def _pack(fetched: Fetched) -> bytes:
@@ -144,12 +180,15 @@ def _pack(fetched: Fetched) -> bytes:
 
 
 def _unpack(entry: bytes) -> Fetched:
+    """Raises ``ValueError``, ``KeyError``, ``TypeError`` or ``AttributeError`` for anything that was not packed."""
     packed = strict_json.parse_object(entry)
-    document = packed["document"].encode()
+    document, etag, max_age = packed["document"].encode(), packed["etag"], packed["max_age"]
+    if not isinstance(etag, str | None) or isinstance(max_age, bool) or not isinstance(max_age, int | float | None):
+        raise TypeError("not a set that was fetched")
     return Fetched(
         keys=keys.load_jwks(strict_json.parse(document)),
-        etag=packed["etag"],
-        max_age=packed["max_age"],
+        etag=etag,
+        max_age=max_age,
         document=document,
         fetched_at=float(packed["fetched_at"]),
         shared=True,

@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
@@ -15,11 +15,16 @@ from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from verifier.ports import SourceUnavailable
 
 MAX_BYTES = 1024 * 1024
+MAX_ANSWER_BYTES = 65_536
 MAX_RETRY_AFTER = 300.0
+
+_DOCUMENT = frozenset({200, 304})
+_ANSWER = frozenset({200, *range(400, 500)}) - {408, 429}
 
 Result = TypeVar("Result")
 
@@ -76,7 +81,11 @@ class HttpClient:
         return await self._exchange("GET", url, access, headers)
 
     async def post(self, url: str, access: Access, headers: Mapping[str, str], form: Mapping[str, str]) -> Reply:
-        """Send ``form`` to ``url``. Raises ``SourceUnavailable`` as ``get`` does, for everything but 200 and 400."""
+        """Send ``form`` to ``url``; answers of up to ``MAX_ANSWER_BYTES``.
+
+        Raises ``SourceUnavailable`` as ``get`` does, but not for statuses that say something about what was sent
+        (4xx, except 408 and 429).
+        """
         return await self._exchange("POST", url, access, headers, urlencode(form).encode("ascii"))
 
     async def _exchange(
@@ -93,9 +102,10 @@ class HttpClient:
             async with self._session.request(
                 method, url, data=form, headers=sent, ssl=context, allow_redirects=False, timeout=self._timeout
             ) as response:
-                return await _read(response, url, (200, 304) if form is None else (200, 400))
+                expected, longest = (_DOCUMENT, MAX_BYTES) if form is None else (_ANSWER, MAX_ANSWER_BYTES)
+                return await _read(response, url, expected, longest)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise SourceUnavailable(f"{url}: {describe(error)}") from error
+            raise SourceUnavailable(f"{url}: {describe(error)}") from None  # aiohttp quotes what it got
 
 
 async def certificate_expires(url: str, access: Access, deadline: float = 5.0) -> float | None:
@@ -130,9 +140,14 @@ def open_session(per_host: int = 8) -> aiohttp.ClientSession:
 
 
 def describe(error: BaseException) -> str:
-    """An error for an operator to read; a time limit has no text of its own."""
+    """An error for an operator to read; a time limit has no text of its own.
+
+    aiohttp quotes what it cannot read of an answer, and there may be a token in it.
+    """
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.ClientPayloadError | HttpProcessingError):
+        return f"an answer that is not HTTP ({type(error).__name__})"
     return str(error) or type(error).__name__
 
 
@@ -174,7 +189,7 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext | bool:
     return True if ca_file is None else ssl.create_default_context(cafile=str(ca_file))
 
 
-async def _read(response: aiohttp.ClientResponse, url: str, expected: tuple[int, ...]) -> Reply:
+async def _read(response: aiohttp.ClientResponse, url: str, expected: Set[int], longest: int) -> Reply:
     if response.status not in expected:
         raise SourceUnavailable(f"{url}: answered {response.status}", _retry_after(response.headers))
     if response.headers.get("Content-Encoding", "identity") != "identity":
@@ -182,8 +197,8 @@ async def _read(response: aiohttp.ClientResponse, url: str, expected: tuple[int,
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > MAX_BYTES:
-            raise SourceUnavailable(f"{url}: the answer is larger than {MAX_BYTES} bytes")
+        if len(body) > longest:
+            raise SourceUnavailable(f"{url}: the answer is larger than {longest} bytes")
     return Reply(
         status=response.status,
         body=None if response.status == 304 else bytes(body),

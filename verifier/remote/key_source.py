@@ -196,12 +196,16 @@ class RefreshingKeys:
     def _succeed(self, fetched: Fetched) -> None:
         self._failures, self._failure = 0, None
         changed = self._adopt(fetched)
-        self._due = self._fetched_at + refresh_delay(self._freshness, fetched.max_age, self._jitter())
+        began = self._attempted_at if self._attempted_at is not None else self._clock()
+        due = self._fetched_at + refresh_delay(self._freshness, fetched.max_age, self._jitter())
+        self._due = max(due, began + self._freshness.cooldown)  # a shared set may have been due when it came
         self._due_moved.set()
         self._observer.keys_fetched(self._issuer, fetched.keys, changed=changed, shared=fetched.shared)
 
     def _adopt(self, fetched: Fetched) -> bool:
         """Trust ``fetched`` from now on. Returns whether it differs from what was trusted before."""
+        if fetched.shared and self._fetched is not None and fetched.fetched_at < self._fetched.fetched_at:
+            return False  # put back by somebody, or by a clock; keys may have been withdrawn since
         changed = self._fetched is None or self._fetched.keys != fetched.keys
         self._fetched = fetched
         age = max(0.0, time() - fetched.fetched_at) if fetched.shared else 0.0

@@ -62,7 +62,9 @@ class Admin:
                 return await handle(request)
             except SourceUnavailable as outage:
                 retry = ("Retry-After", "1")
-                return answer.http_error(503, f"nothing was changed, as Redis does not answer ({outage})", retry)
+                return answer.http_error(
+                    503, f"Redis did not confirm it: list the revocations, or try again ({outage})", retry
+                )
 
         return guard
 

@@ -14,23 +14,20 @@ from verifier.store.revocations import LocalList
 from verifier.surfaces import answer
 from verifier.surfaces.surface import Answer, Request
 
-Sample = Callable[[], None]
-"""Sets the gauges that are read when somebody looks."""
 
-
-def routes(sources: Mapping[str, RefreshingKeys], metrics: Metrics, sample: Sample, *, without_keys: bool) -> Routes:
+def routes(service: "Gauges", *, without_keys: bool) -> Routes:
     """``/healthz``, ``/readyz`` and ``/metrics``. ``without_keys``: there are issuers that need none."""
 
     async def healthz(_request: Request) -> Answer:
         return answer.as_json(200, {"status": "alive"})
 
     async def readyz(_request: Request) -> Answer:
-        status = {name: source.status() for name, source in sources.items()}
-        return _readiness(status, without_keys=without_keys)
+        status = {name: source.status() for name, source in service.sources.items()}
+        return _readiness(status, without_keys=without_keys, settled=service.revocations.settled())
 
     async def expose(request: Request) -> Answer:
-        sample()
-        body, content_type = metrics.expose(", ".join(request.values("accept")))
+        service.sample()
+        body, content_type = service.metrics.expose(", ".join(request.values("accept")))
         return Answer(HTTPStatus.OK, (("Content-Type", content_type),), body)
 
     served: Mapping[str, Handler] = {"/healthz": healthz, "/readyz": readyz, "/metrics": expose}
@@ -47,13 +44,15 @@ def is_ready(status: Mapping[str, KeyStatus], *, without_keys: bool = False) -> 
     return usable and all(issuer.attempted for issuer in status.values())
 
 
-def _readiness(status: Mapping[str, KeyStatus], *, without_keys: bool) -> Answer:
-    ready = is_ready(status, without_keys=without_keys)
+def _readiness(status: Mapping[str, KeyStatus], *, without_keys: bool, settled: bool) -> Answer:
+    """A replica that does not know the revocations yet should not be the one that is asked, for a while."""
+    ready = settled and is_ready(status, without_keys=without_keys)
     issuers = {
         name: {"usable_keys": issuer.keys, "age_seconds": issuer.age, "last_error": issuer.last_error}
         for name, issuer in status.items()
     }
-    return answer.as_json(200 if ready else 503, {"ready": ready, "issuers": issuers})
+    shown = {"ready": ready, "issuers": issuers, "revocations": "known" if settled else "not read yet"}
+    return answer.as_json(200 if ready else 503, shown)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,10 @@ Client = Any
 """redis-py's clients have one set of commands and no common type."""
 
 
+Write = tuple[bytes, int]
+"""An entry, and the milliseconds for which it is kept."""
+
+
 class StoreObserver(Protocol):
     """Told how Redis fares."""
 
@@ -69,11 +73,13 @@ class StoreObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One entry of a log, with its place there. ``content`` is None where it does not open, or not any more."""
+    """One entry of a log, with its place there. ``content`` is None where it does not open, or not any more.
+    ``is_lasting`` where it will still open when only the first of our keys is left."""
 
     position: str
     content: bytes | None
-    is_over: bool
+    is_over: bool = False
+    is_lasting: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +139,7 @@ class RedisStore:
         self._breaker = Breaker()
         self._lookups: dict[str, asyncio.Future[bytes | None]] = {}
         self._gathered: list[str] = []
-        self._writes: dict[str, tuple[bytes, int]] = {}
+        self._writes: list[tuple[str, Write | None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._prober: asyncio.Task[None] | None = None
         self._stopped = False
@@ -167,15 +173,9 @@ class RedisStore:
 
     def put(self, name: str, content: bytes, seconds: float) -> None:
         """Store an entry for ``seconds``, without waiting for it."""
-        if self._breaker.is_open or seconds <= 0:
-            return
-        if len(self._writes) >= MAX_WRITES:
-            self._observer.write_dropped()
-            return
-        if not self._writes:
-            asyncio.get_running_loop().call_soon(self._send_writes)
-        place = self._place(name)
-        self._writes[place] = (self._seal(place, content, seconds), _milliseconds(seconds))
+        if seconds > 0:
+            place = self._place(name)
+            self._write_soon(place, (self._seal(place, content, seconds), _milliseconds(seconds)))
 
     async def claim(self, name: str, content: bytes, seconds: float) -> bool:
         """Take ``name`` for ``seconds``, if nobody has it. Raises ``Unreachable``."""
@@ -187,8 +187,12 @@ class RedisStore:
         return bool(taken)
 
     def drop(self, name: str) -> None:
-        """Delete an entry, without waiting for it."""
-        self._start(self._delete(name))
+        """Delete an entry, after what was written before, without waiting for it."""
+        self._write_soon(self._place(name), None)
+
+    def secret_name(self, digest: bytes) -> str:
+        """A name for what ``digest`` stands for, which tells nothing to those without the key."""
+        return self._sealer.name(digest)
 
     async def append(self, log: str, contents: Sequence[tuple[bytes, float]]) -> list[str]:
         """Add entries, each with its end in seconds since 1970; returns their positions. Raises ``Unreachable``."""
@@ -221,6 +225,11 @@ class RedisStore:
         about = await self._shielded("xinfo", lambda client: client.xinfo_stream(place))
         return LogState(about["last-generated-id"].decode(), int(about["length"]))
 
+    async def remove_log(self, log: str) -> None:
+        """Raises ``Unreachable``."""
+        place = self._place(log)
+        await self._shielded("del", lambda client: client.delete(place))
+
     async def remove(self, log: str, positions: Sequence[str]) -> None:
         """Take entries out of a log. Raises ``Unreachable``."""
         for batch in _batches(positions):
@@ -243,12 +252,13 @@ class RedisStore:
 
     def _log_entry(self, place: str, position: str, entry: bytes) -> LogEntry:
         try:
-            return LogEntry(position, self._sealer.open(place, entry, time()), is_over=False)
+            content = self._sealer.open(place, entry, time())
+            return LogEntry(position, content, is_lasting=self._sealer.is_own(entry))
         except Refused as refusal:
             if refusal.cause is Refusal.EXPIRED:
                 return LogEntry(position, None, is_over=True)
             self._observer.entry_refused(refusal.cause)
-            return LogEntry(position, None, is_over=False)
+            return LogEntry(position, None)
 
     def _send_lookups(self) -> None:
         names, self._gathered = self._gathered, []
@@ -272,24 +282,34 @@ class RedisStore:
             for name in names:
                 del self._lookups[name]
 
+    def _write_soon(self, place: str, write: "Write | None") -> None:
+        if self._breaker.is_open:
+            return
+        if len(self._writes) >= MAX_WRITES:
+            self._observer.write_dropped()
+            return
+        if not self._writes:
+            asyncio.get_running_loop().call_soon(self._send_writes)
+        self._writes.append((place, write))
+
     def _send_writes(self) -> None:
-        writes, self._writes = self._writes, {}
-        for batch in _batches([(place, *write) for place, write in writes.items()]):
+        writes, self._writes = self._writes, []
+        for batch in _batches(writes):
             self._start(self._write(batch))
 
-    async def _write(self, entries: Sequence[tuple[str, bytes, int]]) -> None:
+    async def _write(self, writes: Sequence[tuple[str, "Write | None"]]) -> None:
         async def send(client: Client) -> None:
             pipeline = client.pipeline(transaction=False)
-            for place, entry, milliseconds in entries:
-                pipeline.set(place, entry, px=milliseconds)
+            for place, write in writes:
+                if write is None:
+                    pipeline.delete(place)
+                else:
+                    entry, milliseconds = write
+                    pipeline.set(place, entry, px=milliseconds)
             await pipeline.execute()
 
         with suppress(Unreachable):
-            await self._run("set", send)
-
-    async def _delete(self, name: str) -> None:
-        with suppress(Unreachable):
-            await self._run("del", lambda client: client.delete(self._place(name)))
+            await self._run("write", send)
 
     async def _shielded(self, command: str, operation: Callable[[Client], Awaitable[Result]]) -> Result:
         """As ``_run``; a caller that gives up does not end it."""

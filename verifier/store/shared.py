@@ -12,34 +12,40 @@ LOOK_AGAIN = 0.02
 
 
 class Shared:
-    """``claim_for`` is how long another replica may take to find something out, in seconds."""
+    """In Redis, under names that only replicas know how to make."""
 
-    def __init__(self, store: RedisStore, claim_for: float) -> None:
+    def __init__(self, store: RedisStore) -> None:
         self._store = store
-        self._claim_for = claim_for
 
     async def recall(self, digest: bytes) -> bytes | None:
         with suppress(Unreachable):
-            return await self._store.get(_entry(digest))
+            return await self._store.get(self._entry(digest))
         return None
 
-    async def recall_or_claim(self, digest: bytes) -> bytes | None:
-        give_up = monotonic() + self._claim_for
+    async def recall_or_claim(self, digest: bytes, seconds: float) -> bytes | None:
+        entry, claim = self._entry(digest), self._claim(digest)
+        give_up = monotonic() + seconds
         with suppress(Unreachable):
             while monotonic() < give_up:
-                entry = await self._store.get(_entry(digest))
-                if entry is not None:
-                    return entry
-                if await self._store.claim(_claim(digest), b"", self._claim_for):
-                    return None
+                found = await self._store.get(entry)
+                if found is not None:
+                    return found
+                if await self._store.claim(claim, b"", seconds) or await self._store.get(claim) is None:
+                    return None  # it is ours, or none of ours
                 await asyncio.sleep(LOOK_AGAIN)
         return None
 
     def keep(self, digest: bytes, entry: bytes, seconds: float) -> None:
-        self._store.put(_entry(digest), entry, seconds)
+        self._store.put(self._entry(digest), entry, seconds)
 
-    def abandon(self, digest: bytes) -> None:
-        self._store.drop(_claim(digest))
+    def release(self, digest: bytes) -> None:
+        self._store.drop(self._claim(digest))
+
+    def _entry(self, digest: bytes) -> str:
+        return f"identity:{self._store.secret_name(digest)}"
+
+    def _claim(self, digest: bytes) -> str:
+        return f"inquiry:{self._store.secret_name(digest)}"
 
 
 class NotShared:
@@ -48,19 +54,11 @@ class NotShared:
     async def recall(self, digest: bytes) -> bytes | None:  # noqa: ARG002 - the form of SharedIdentities
         return None
 
-    async def recall_or_claim(self, digest: bytes) -> bytes | None:  # noqa: ARG002
+    async def recall_or_claim(self, digest: bytes, seconds: float) -> bytes | None:  # noqa: ARG002
         return None
 
     def keep(self, digest: bytes, entry: bytes, seconds: float) -> None:
         """Nowhere to keep it."""
 
-    def abandon(self, digest: bytes) -> None:
+    def release(self, digest: bytes) -> None:
         """Nothing was claimed."""
-
-
-def _entry(digest: bytes) -> str:
-    return f"identity:{digest.hex()}"
-
-
-def _claim(digest: bytes) -> str:
-    return f"inquiry:{digest.hex()}"
