@@ -6,9 +6,10 @@ import os
 import secrets
 import shutil
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -54,12 +55,18 @@ def generate_key(algorithm: str, kid: str) -> dict[str, Any]:
 
 
 class OidcProvider:
-    """The provider as a child process. ``folder`` holds its settings and what it says on standard error."""
+    """The provider as a child process. ``folder`` holds its settings and what it says on standard error.
+
+    For the next ``start``: ``clients`` are registrations (RFC 7591) beside that of ``client_id``, and with
+    ``remembers_jwts`` it also knows the JWTs that it issued when it is asked about them, or to revoke them.
+    """
 
     client_id = CLIENT_ID
 
     def __init__(self, folder: Path) -> None:
         self.client_secret = secrets.token_urlsafe(24)
+        self.clients: list[dict[str, Any]] = []
+        self.remembers_jwts = False
         self.issuer = ""
         self._settings = folder / "provider.json"
         self._errors = folder / "provider.stderr"
@@ -95,6 +102,7 @@ class OidcProvider:
             return
         if process.returncode is None:
             process.terminate()
+            process.send_signal(signal.SIGCONT)
         try:
             async with asyncio.timeout(5):
                 await process.wait()
@@ -102,18 +110,37 @@ class OidcProvider:
             process.kill()
             await process.wait()
 
-    async def token(self, algorithm: str, scope: str = "read:pets") -> str:
-        """A client-credentials access token, signed with ``algorithm``, or an ``opaque`` one."""
+    async def token(self, algorithm: str, scope: str = "read:pets", proof: str | None = None) -> str:
+        """A client-credentials access token, signed with ``algorithm``, or an ``opaque`` one, or a ``brief`` one, which
+        is opaque and over after 3 seconds. ``proof`` binds it to the key that signed that (RFC 9449 §5)."""
         form = {"grant_type": "client_credentials", "resource": f"{AUDIENCE}/{algorithm}", "scope": scope}
-        headers = {"Authorization": aiohttp.encode_basic_auth(self.client_id, self.client_secret)}
-        async with (
-            aiohttp.ClientSession() as http,
-            http.post(f"{self.issuer}/token", data=form, headers=headers) as answer,
-        ):
-            document = await answer.json()
-            if answer.status != 200:  # no assert: it would show the document, and with it a token
-                raise RuntimeError(f"no token from the provider: {answer.status} {document.get('error')}")
-            return str(document["access_token"])
+        headers = {} if proof is None else {"DPoP": proof}
+        return str(json.loads(await self._post("/token", form, headers))["access_token"])
+
+    async def revoke(self, token: str) -> None:
+        """Withdraw a token of ``client_id`` (RFC 7009)."""
+        await self._post("/token/revocation", {"token": token})
+
+    async def introspect(self, token: str) -> dict[str, Any]:
+        """What the provider itself says about ``token``, asked by ``client_id``."""
+        return dict(json.loads(await self._post("/token/introspection", {"token": token})))
+
+    async def introspections(self) -> list[dict[str, Any]]:
+        """Those that other clients than ``client_id`` asked for, each with ``client``, ``auth`` and ``status``."""
+        if self._process is None:
+            raise RuntimeError("the provider does not run")
+        self._process.send_signal(signal.SIGUSR2)
+        found = (await self._line())["introspections"]
+        return [request for request in found if request["client"] != self.client_id]
+
+    def pause(self) -> None:
+        """Accept connections and answer nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     async def replace_keys(self, keys: list[dict[str, Any]]) -> None:
         """Sign with, and publish, these private JWKs from now on."""
@@ -122,6 +149,18 @@ class OidcProvider:
         self._write(keys)
         self._process.send_signal(signal.SIGHUP)
         await self._line()
+
+    async def _post(self, path: str, form: dict[str, str], headers: Mapping[str, str] = MappingProxyType({})) -> str:
+        sent = {"Authorization": aiohttp.encode_basic_auth(self.client_id, self.client_secret), **headers}
+        async with (
+            aiohttp.ClientSession() as http,
+            http.post(f"{self.issuer}{path}", data=form, headers=sent) as answer,
+        ):
+            text = await answer.text()
+            if answer.status != 200:  # no assert: it would show the document, and with it a token
+                error = json.loads(text).get("error") if text.startswith("{") else None
+                raise RuntimeError(f"the provider answered {path} with {answer.status} {error}")
+            return text
 
     async def _line(self) -> dict[str, Any]:
         """The next line of JSON; what the provider says otherwise (warnings for people) is passed over."""
@@ -135,12 +174,21 @@ class OidcProvider:
 
     def _write(self, keys: list[dict[str, Any]]) -> None:
         self._settings.touch(mode=0o600)
-        self._settings.write_text(json.dumps({"jwks": {"keys": keys}, "clientSecret": self.client_secret}))
+        document = {
+            "jwks": {"keys": keys},
+            "clientSecret": self.client_secret,
+            "clients": self.clients,
+            "remembersJwts": self.remembers_jwts,
+        }
+        self._settings.write_text(json.dumps(document))
 
 
 @asynccontextmanager
-async def oidc_provider(folder: Path, keys: list[dict[str, Any]]) -> AsyncIterator[OidcProvider]:
+async def oidc_provider(
+    folder: Path, keys: list[dict[str, Any]], clients: Sequence[dict[str, Any]] = ()
+) -> AsyncIterator[OidcProvider]:
     provider = OidcProvider(folder)
+    provider.clients += clients
     await provider.start(keys)
     try:
         yield provider

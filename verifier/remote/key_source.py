@@ -115,14 +115,16 @@ class RefreshingKeys:
         self._failures = 0
         self._failure: str | None = None
         self._flight: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to fetch, and go on until ``stop``."""
+        self._opening = asyncio.create_task(self._begin_with_the_last_known(), name=f"last keys of {self._issuer}")
         self._keeper = asyncio.create_task(self._keep_fresh(), name=f"keys of {self._issuer}")
 
     async def stop(self) -> None:
-        for task in (self._keeper, self._flight):
+        for task in (self._opening, self._keeper, self._flight):
             if task is not None:
                 task.cancel()
                 with suppress(asyncio.CancelledError, SourceUnavailable):
@@ -134,13 +136,17 @@ class RefreshingKeys:
         return self._fetched.keys
 
     def may_refresh(self) -> bool:
-        if self._flight is not None:
+        if self._flight is not None or self._is_opening:
             return True
         if self._fetched is None or self._attempted_at is None:
             return False
         return self._clock() - self._attempted_at >= self._freshness.cooldown
 
     async def refresh(self) -> None:
+        if self._opening is not None and not self._opening.done():
+            await asyncio.shield(self._opening)
+            if self._fetched is not None:
+                return
         if self._flight is None:
             self._flight = asyncio.create_task(self._fetch(), name=f"fetch of {self._issuer}")
             self._flight.add_done_callback(self._landed)
@@ -164,7 +170,8 @@ class RefreshingKeys:
         )
 
     async def _keep_fresh(self) -> None:
-        await self._begin_with_the_last_known()
+        if self._opening is not None:
+            await asyncio.shield(self._opening)
         while True:
             with suppress(Exception):  # whatever it was, keys must not stop being fetched
                 await self.refresh()
@@ -174,6 +181,10 @@ class RefreshingKeys:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._due_moved.wait()
+
+    @property
+    def _is_opening(self) -> bool:
+        return self._opening is not None and not self._opening.done()
 
     async def _begin_with_the_last_known(self) -> None:
         """What the other replicas have is better than nothing while the issuer is down."""
