@@ -6,6 +6,7 @@ One issuer that is slow delays its own tokens alone: each has its own turns, dea
 import asyncio
 import base64
 import secrets
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,6 +24,8 @@ from verifier.ports import NotAsked, SourceUnavailable
 from verifier.remote.http import Access, HttpClient, describe, in_file_thread
 from verifier.remote.metadata import discover
 from verifier.remote.origins import METADATA_TTL
+
+warnings.filterwarnings("ignore", message="EdDSA is deprecated")  # joserfc; issuers know Ed25519 by that name
 
 ASSERTION_LIFE = 60
 """Seconds for which an assertion of ours holds."""
