@@ -347,3 +347,36 @@ def test_a_token_that_is_refused_anyhow_does_not_wait_for_revocations() -> None:
     bench = Bench()
     bench.revoked.unread = SourceUnavailable("Redis is away")
     assert reason(bench.ask(token(exp=NOW - 100))) is Reason.EXPIRED
+
+
+async def test_a_key_that_was_withdrawn_during_the_inquiry_counts_no_more() -> None:
+    text = token()
+    bench = bench_of(ALWAYS, **{text: {"active": True}})
+    bench.introspectors["main"].gate.clear()
+    asking = asyncio.create_task(decide(bench, text))
+    await asyncio.sleep(0.01)
+    bench.source.keys = key_set("EdDSA", which=1)
+    bench.introspectors["main"].gate.set()
+    assert reason(await asking) is Reason.BAD_SIGNATURE
+
+
+async def test_an_answer_of_an_issuer_that_would_not_be_asked_here_is_a_miss() -> None:
+    """Another configuration asked it; here the token bears the prefix of another issuer."""
+    others = OtherReplicas()
+    before = replace(bench_of(gh_1=active()), others=others)
+    assert isinstance(await decide(before, "gh_1"), Allowed)
+    after = replace(bench_of(asked_issuer(), asked_issuer("second", token_prefix="gh_")), others=others)
+    after.introspectors["second"] = Answering()
+    assert reason(await decide(after, "gh_1")) is Reason.INACTIVE
+
+
+async def test_where_answers_do_not_count_nobody_waits_for_another_replica() -> None:
+    bench = bench_of(asked_issuer(ttl=0.0), abc=active())
+    await decide(bench, "abc")
+    assert bench.others.claimed == []
+
+
+async def test_a_claim_ends_with_its_answer() -> None:
+    bench = bench_of(abc=active())
+    await decide(bench, "abc")
+    assert bench.others.released == bench.others.claimed != []

@@ -197,3 +197,57 @@ def test_a_refusal_counts_for_its_own_time() -> None:
 @pytest.mark.parametrize("outcome", [signed(), Denied(Reason.INACTIVE, "no")])
 def test_nothing_counts_for_an_issuer_that_is_not_asked(outcome: Principal | Denied) -> None:
     assert counts_until(outcome, issuer(), NOW) == NOW
+
+
+@pytest.mark.parametrize("use", ["id", "refresh_token", "refresh", "", None, 1, []])
+def test_a_token_for_another_use_is_no_access_token(use: object) -> None:
+    assert refused({**answer(), "token_use": use}) is Reason.WRONG_TOKEN_TYPE
+
+
+@pytest.mark.parametrize("use", ["access", "access_token"])
+def test_a_token_for_access_may_be_used(use: str) -> None:
+    assert identify(answer(token_use=use), ASKED).subject is not None
+
+
+@pytest.mark.parametrize("name", ["sid", "client_id", "azp"])
+def test_an_answer_that_names_another_session_or_client_is_about_another_token(name: str) -> None:
+    own = signed(ASKED, **{name: "one"})
+    assert refused(answer(**{name: "other"}), own=own) is Reason.INACTIVE
+    assert identify(answer(**{name: "one"}), ASKED, own).claims[name] == "one"
+
+
+@pytest.mark.parametrize(
+    ("own", "told", "expected"),
+    [
+        ({"iat": NOW - 100}, {"iat": NOW}, NOW - 100),
+        ({"iat": NOW}, {"iat": NOW - 100}, NOW - 100),
+        ({"iat": None}, {"iat": NOW - 1}, NOW - 1),
+        ({"iat": NOW - 1}, {"iat": None}, NOW - 1),
+        ({"iat": None}, {"iat": None}, None),
+    ],
+)
+def test_a_token_is_as_old_as_either_says(own: dict[str, Any], told: dict[str, Any], expected: float | None) -> None:
+    assert identify(answer(**told), ASKED, signed(**own)).issued_at == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "told", "expected"),
+    [
+        ({"nbf": NOW + 100}, {"nbf": 0}, NOW + 100),
+        ({"nbf": 0}, {"nbf": NOW + 100}, NOW + 100),
+        ({}, {"nbf": NOW}, NOW),
+        ({"nbf": NOW}, {}, NOW),
+        ({}, {}, None),
+    ],
+)
+def test_a_token_is_valid_when_both_say_so(own: dict[str, Any], told: dict[str, Any], expected: float | None) -> None:
+    assert identify(answer(**told), ASKED, signed(**own)).not_before == expected
+
+
+def test_the_scopes_of_an_answer_replace_those_of_the_token_whatever_their_claims_are_called() -> None:
+    assert identify(answer(scope="read"), ASKED, signed(scope="write", scp=["admin"])).scopes == ("read",)
+
+
+def test_an_answer_without_scopes_leaves_the_token_its_own() -> None:
+    told = answer(scope=None)
+    assert identify(told, ASKED, signed(scope="write", scp=["admin"])).scopes == ("write", "admin")

@@ -4,9 +4,9 @@ import hashlib
 
 import pytest
 
-from tests.support import encode, issuer
+from tests.support import claims, encode, issuer, sign
 from verifier.core.issuer import Introspect, Introspection, Issuer, Issuers
-from verifier.core.token import content_digest, is_bearer, is_opaque
+from verifier.core.token import content_digest, is_bearer, is_like_jws, is_opaque
 
 JWT = f"{encode({'alg': 'RS256'})}.{encode({'iss': 'x'})}.QQ"
 
@@ -168,3 +168,38 @@ def test_a_digest_is_the_sha256_of_what_counts(text: str, content: bytes) -> Non
 
 def test_text_that_is_no_unicode_has_a_digest_too() -> None:
     assert content_digest("\ud800", opaque=False) != content_digest("\ud801", opaque=False)
+
+
+LENIENT = [
+    "{}==",
+    "{}=",
+    "{}~",
+    "{}.",
+    "{}.x",
+]
+
+
+@pytest.mark.parametrize("spelling", LENIENT)
+def test_a_jws_that_only_somebody_lenient_would_read_is_not_opaque(spelling: str) -> None:
+    """As an opaque token it would get around its signature and its revocation."""
+    text = spelling.format(sign(claims(), algorithm="EdDSA"))
+    assert is_like_jws(text)
+    assert to_ask(text, asked("a")) == []
+
+
+@pytest.mark.parametrize("header", ["eyJhbGciOiJFZERTQSJ9", "e~yJhbGciOiJFZERTQSJ9", "CiB7Im", "ICAgeyJhbGc"])
+def test_a_jws_is_known_by_the_object_that_it_begins_with(header: str) -> None:
+    assert is_like_jws(f"{header}.e30.AA")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a.b.c", "ey", "eyJh", "eyJhbGciOiJFZERTQSJ9", "eyJh.x", "eyJhbGciOiJkaXIifQ..iv.text.tag", "", "..", "a.b"],
+)
+def test_what_begins_with_no_object_or_has_other_parts_is_no_jws(text: str) -> None:
+    assert not is_like_jws(text)
+
+
+def test_a_prefix_makes_no_opaque_token_of_a_jws() -> None:
+    text = sign(claims(), algorithm="EdDSA")
+    assert to_ask(text, asked("a", text[:2])) == []

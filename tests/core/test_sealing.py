@@ -1,3 +1,5 @@
+import secrets
+
 import pytest
 
 from tests.support import NOW
@@ -77,3 +79,17 @@ def test_a_key_has_32_bytes(keys: list[bytes]) -> None:
 def test_randomness_is_not_left_out() -> None:
     with pytest.raises(ValueError, match="28 random"):
         SEALER.seal("place", b"", NOW, b"")
+
+
+def test_an_entry_is_ours_alone_if_the_first_key_sealed_it() -> None:
+    first, second = secrets.token_bytes(32), secrets.token_bytes(32)
+    entry = Sealer([first]).seal("place", b"x", NOW + 1, secrets.token_bytes(ENTROPY_BYTES))
+    assert Sealer([first, second]).is_own(entry)
+    assert not Sealer([second, first]).is_own(entry)
+
+
+def test_a_name_is_the_same_for_all_who_have_the_key_and_for_nobody_else() -> None:
+    key, other = secrets.token_bytes(32), secrets.token_bytes(32)
+    assert Sealer([key]).name(b"digest") == Sealer([key, other]).name(b"digest")
+    assert Sealer([key]).name(b"digest") != Sealer([other]).name(b"digest")
+    assert Sealer([key]).name(b"digest") != Sealer([key]).name(b"another")
