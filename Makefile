@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 FUZZ_EXAMPLES ?= 50000
 
-.PHONY: help setup run test check fmt e2e fuzz docs lock clean
+.PHONY: help setup run test check fmt e2e fuzz bench-sharing docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ e2e: $(READY) ## Test against real programs found on this machine
 
 fuzz: $(READY) ## Send FUZZ_EXAMPLES bad inputs over HTTP
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest --timeout=1800 -s tests/fuzz
+
+bench-sharing: $(READY) ## Measure signatures against asking Redis about them
+	@$(BIN)/python -W ignore -m benchmarks.sharing
 
 docs: $(READY) ## Write the generated parts of docs/
 	$(BIN)/python -m tests.generated_docs
