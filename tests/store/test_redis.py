@@ -358,10 +358,10 @@ async def test_a_redis_that_takes_no_writes_is_read(redis: RedisServer) -> None:
 async def test_a_redis_that_is_loading_is_not_asked_until_it_has() -> None:
     with redis_server() as server:
         with server.admin() as admin:
-            admin.mset({f"verifier:{number}": b"x" * 1_000 for number in range(3_000)})
+            admin.mset({f"verifier:{number}": secrets.token_bytes(4_096) for number in range(6_000)})
             admin.save()
         server.stop()
-        server.launch("--key-load-delay", "500", "--loading-process-events-interval-bytes", "1024")
+        server.launch("--key-load-delay", "300")  # microseconds
         seen = Seen()
         async with store_at(server.url, seen=seen, limit=0.5) as store:
             await eventually(lambda: _has_failed(store, seen, "BusyLoadingError"))
