@@ -118,7 +118,10 @@ class RedisSettings(_Section):
         description="32 random bytes in base64 (`openssl rand -base64 32`), the same for all replicas. "
         "Entries are encrypted and authenticated with it.",
     )
-    previous_key_file: Path | None = Field(None, description="A second key that opens entries and seals none: the next one before it is used, the last one after.")
+    previous_key_file: Path | None = Field(
+        None,
+        description="A second key that opens entries and seals none: the next one before it is used, the last one after.",
+    )
     trusted: bool = Field(
         False,
         description="Do without `key_file`. Whoever can write to Redis can then make this service allow anything.",
