@@ -120,7 +120,8 @@ class RedisSettings(_Section):
     )
     previous_key_file: Path | None = Field(
         None,
-        description="A second key that opens entries and seals none: the next one before it is used, the last one after.",
+        description="A second key that opens entries and seals none: the next one before it is used, the last one "
+        "after.",
     )
     trusted: bool = Field(
         False,
