@@ -862,6 +862,18 @@ async def test_calls_that_ran_out_of_time_are_failures_too(asking: Asking, issue
     assert introspection.breaker_is_open
 
 
+async def test_calls_that_got_their_turn_late_are_no_failures_of_the_issuer(asking: Asking, issuer: FakeIssuer) -> None:
+    async def slow(_request: web.Request) -> web.Response:
+        await asyncio.sleep(0.6)
+        return web.json_response({"active": False})
+
+    issuer.fault = slow
+    introspection = asking(max_calls=FAILURES, deadline=0.8)
+    found = await asyncio.gather(*(introspection.ask("opaque") for _ in range(2 * FAILURES)), return_exceptions=True)
+    assert [isinstance(one, SourceUnavailable) for one in found] == [False] * FAILURES + [True] * FAILURES
+    assert not introspection.breaker_is_open
+
+
 async def test_calls_that_got_no_turn_are_no_failures_of_the_issuer(asking: Asking, issuer: FakeIssuer) -> None:
     issuer.fault = hold
     introspection = asking(deadline=SHORT, max_calls=1)
@@ -976,6 +988,30 @@ async def test_an_endpoint_that_moved_is_asked_at_its_new_place(
     await introspection.ask("opaque")
     now[0], place[0] = 4601.0, "two"
     assert await introspection.ask("opaque") == {"active": True}
+
+
+async def test_an_endpoint_where_nobody_answers_is_looked_up_again(
+    asking: Asking, http: HttpClient, issuer: FakeIssuer
+) -> None:
+    place = ["one"]
+
+    def answer(request: web.Request) -> web.Response:
+        if request.method == "GET":
+            return web.json_response({"issuer": issuer.url, "introspection_endpoint": f"{issuer.url}/{place[0]}"})
+        return web.json_response({"active": True}) if request.path == f"/{place[0]}" else web.Response(status=502)
+
+    issuer.fault = answer
+    introspection = asking(endpoint=DiscoveredEndpoint(http, issuer.url, Access()))
+    await introspection.ask("opaque")
+    place[0] = "two"
+    await outage(introspection)
+    assert await introspection.ask("opaque") == {"active": True}
+
+
+async def test_many_first_calls_look_an_endpoint_up_once(asking: Asking, http: HttpClient, issuer: FakeIssuer) -> None:
+    introspection = asking(endpoint=DiscoveredEndpoint(http, issuer.url, Access()))
+    await asyncio.gather(*(introspection.ask("opaque") for _ in range(10)))
+    assert issuer.discoveries == 1
 
 
 async def test_metadata_that_cannot_be_had_is_an_outage_and_asked_for_again(

@@ -1,6 +1,7 @@
 """Keys over time, against a clock that the test turns."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -365,3 +366,15 @@ def test_with_keys_a_retry_never_comes_before_the_cooldown(
 ) -> None:
     freshness = Freshness(refresh, 86_400.0, cooldown)
     assert retry_delay(freshness, failures, retry_after, jitter, known=True) >= cooldown
+
+
+async def test_a_shared_set_that_is_older_than_the_one_in_hand_is_not_trusted() -> None:
+    """Somebody put it back, and keys may have been withdrawn since."""
+    now = time.time()
+    newer = Fetched(key_set(2), fetched_at=now, shared=True)
+    older = Fetched(key_set(1), fetched_at=now - 100, shared=True)
+    made = bench(newer, older)
+    await made.source.refresh()
+    made.pass_time(FRESHNESS.cooldown)
+    await made.source.refresh()
+    assert made.source.current() == newer.keys
