@@ -16,7 +16,7 @@ from tests.engine_bench import Revoked, Seen, Source
 from tests.redis_servers import program, redis_server
 from tests.support import claims, issuer, private_key, public_jwk, sign
 from verifier.core import base64url, keys
-from verifier.core.algorithms import KEY_TYPE, SLOWER_THAN_SHARING
+from verifier.core.algorithms import KEY_TYPE, WORTH_SHARING
 from verifier.core.issuer import Issuers
 from verifier.core.sealing import Sealer
 from verifier.core.verdict import Allowed
@@ -113,7 +113,7 @@ async def main() -> None:
         for algorithm in KEY_TYPE:
             checked, taken = await measure(algorithm, Shared(store))
             ratio = statistics.median(taken) / statistics.median(checked)
-            asks = "yes" if algorithm in SLOWER_THAN_SHARING else "no"
+            asks = "yes" if algorithm in WORTH_SHARING else "no"
             print(f"| {algorithm} | {shown(checked)} | {shown(taken)} | {ratio:.2f} | {asks} |", flush=True)
         await store.stop()
     print(f"\nRedis: {program()}")

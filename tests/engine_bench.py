@@ -97,6 +97,7 @@ class OtherReplicas:
     """What is shared: entries by digest. ``claimed`` are those that this replica took on itself."""
 
     entries: dict[bytes, bytes] = field(default_factory=dict)
+    is_shared: bool = True
     claimed: list[bytes] = field(default_factory=list)
     released: list[bytes] = field(default_factory=list)
     recalls: int = 0
@@ -111,7 +112,8 @@ class OtherReplicas:
         return await self.recall(digest)
 
     def keep(self, digest: bytes, entry: bytes, seconds: float) -> None:
-        self.entries[digest] = entry
+        if seconds > 0:
+            self.entries[digest] = entry
 
     def release(self, digest: bytes) -> None:
         self.released.append(digest)

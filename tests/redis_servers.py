@@ -261,8 +261,8 @@ class Line:
 
 
 @asynccontextmanager
-async def line_to(server: RedisServer) -> AsyncIterator[Line]:
-    line = Line(server.port)
+async def line_to(server: RedisServer, tls: ssl.SSLContext | None = None) -> AsyncIterator[Line]:
+    line = Line(server.port, tls=tls)
     line.open.set()
     await line.mend()
     try:

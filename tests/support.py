@@ -139,6 +139,10 @@ class FakeIssuer:
         if self.fault is not None:
             answer = self.fault(request)
             return await answer if asyncio.iscoroutine(answer) else answer  # type: ignore[no-any-return]
+        return await self.usual(request)
+
+    async def usual(self, request: web.Request) -> web.StreamResponse:
+        """The answer without a fault."""
         if request.path == "/.well-known/openid-configuration":
             self.discoveries += 1
             return web.json_response(

@@ -2,7 +2,7 @@
 
 import resource
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from verifier.config import IssuerSettings, Settings
 from verifier.config.files import sealing_keys
 from verifier.config.issuers import core_issuer
 from verifier.config.settings import IntrospectionSettings
-from verifier.core.algorithms import KEY_TYPE, SLOWER_THAN_SHARING
+from verifier.core.algorithms import KEY_TYPE, WORTH_SHARING
 from verifier.core.issuer import TENANT, Issuers
 from verifier.core.keys import KeySet
 from verifier.core.sealing import Sealer
@@ -25,26 +25,26 @@ from verifier.observability.log import Logger
 from verifier.observability.metrics import Metrics
 from verifier.observability.observer import Observer
 from verifier.ports import Limits, SharedIdentities, Sources
-from verifier.remote import origins
-from verifier.remote.fleet import PATIENCE, FleetOrigin
+from verifier.remote import fleet, origins
+from verifier.remote.fleet import FleetOrigin
 from verifier.remote.http import Access, HttpClient, in_file_thread, open_session
 from verifier.remote.introspector import (
     Auth,
     CallLimits,
     Client,
-    DiscoveredEndpoint,
     Endpoint,
     FixedEndpoint,
-    Introspection,
+    HttpIntrospector,
 )
 from verifier.remote.key_source import Freshness, RefreshingKeys
+from verifier.remote.metadata import DiscoveredAddress
 from verifier.remote.origins import FILE_INTERVAL, Origin
 from verifier.server import data_port, ops_port
 from verifier.server.admin import Admin
 from verifier.server.http import Bounds, HttpServer, Routes
 from verifier.store.memory import MemoryCache
 from verifier.store.redis import RedisStore, connect
-from verifier.store.revocations import LocalList, SharedList
+from verifier.store.revocations import LocalList, RevocationList, SharedList
 from verifier.store.servers import parse as parse_servers
 from verifier.store.shared import NotShared, Shared
 from verifier.surfaces import surfaces
@@ -64,8 +64,6 @@ class Service:
 
     address: str
     ops_address: str
-    sources: Mapping[str, RefreshingKeys]
-    engine: Engine
 
 
 def origin_of(issuer: IssuerSettings, http: HttpClient) -> Origin:
@@ -89,8 +87,8 @@ async def serving(
 ) -> AsyncIterator[Service]:
     """The whole service, from here to the end of the ``async with``. ``lines_dropped`` is for its metric.
 
-    Starts inside out: keys, ops port, data port; and stops in the opposite order, so that requests in progress
-    keep what they need until they are answered.
+    Starts inside out: Redis, keys, revocations, ops port, data port; and stops in the opposite order, so that
+    requests in progress keep what they need until they are answered.
     """
     if HttpRequestParser is HttpRequestParserPy:
         log.warning("pure_python_parser", detail="aiohttp has no compiled parser here; it is slow and less strict")
@@ -109,13 +107,13 @@ async def serving(
         for source in sources.values():
             source.start()
             stack.push_async_callback(source.stop)
-        introspections = await _introspections(settings, http, stack)
+        introspectors = await _introspectors(settings, http, stack)
         revocations = _revocations(settings, observer, store)
         await revocations.start()
         stack.push_async_callback(revocations.stop)
         engine = Engine(
             issuers=issuers,
-            sources=Sources(sources, introspections, _shared(settings, store), revocations),
+            sources=Sources(sources, introspectors, _shared(settings, store), revocations),
             cache=cache,
             observer=observer,
             limits=_limits(settings, store),
@@ -123,7 +121,7 @@ async def serving(
         )
         stack.push_async_callback(engine.stop)
         data = HttpServer(data_port.routes(surfaces(), engine, observer), bounds, observer)
-        gauges = ops_port.Gauges(metrics, sources, introspections, cache, revocations, lambda: len(data.connections))
+        gauges = ops_port.Gauges(metrics, sources, introspectors, cache, revocations, lambda: len(data.connections))
         without_keys = any(not issuer.has_keys for issuer in issuers)
         ops_routes: Routes = ops_port.routes(gauges, without_keys=without_keys)
         if settings.ops.admin_token_file is not None:
@@ -134,7 +132,7 @@ async def serving(
         ops_address = await _listen(stack, ops, settings.ops.listen, 1.0)
         address = await _listen(stack, data, settings.listen, settings.stop_timeout)
         log.info("serving", address=address, ops=ops_address, version=__version__)
-        yield Service(address, ops_address, sources, engine)
+        yield Service(address, ops_address)
         log.info("stopping")
 
 
@@ -179,14 +177,14 @@ def _limits(settings: Settings, store: RedisStore | None) -> Limits:
         waiting=settings.limits.waiting,
         shared_algorithms={
             "never": frozenset[str](),
-            "auto": SLOWER_THAN_SHARING,
+            "auto": WORTH_SHARING,
             "always": frozenset(KEY_TYPE),
         }[share],
         shared_for=settings.cache.max_ttl,
     )
 
 
-def _revocations(settings: Settings, observer: Observer, store: RedisStore | None) -> LocalList:
+def _revocations(settings: Settings, observer: Observer, store: RedisStore | None) -> RevocationList:
     wanted = settings.revocations
     if store is None:
         return LocalList(wanted.max_entries)
@@ -194,28 +192,31 @@ def _revocations(settings: Settings, observer: Observer, store: RedisStore | Non
     return SharedList(store, max_entries=wanted.max_entries, grace=wanted.grace, deny=deny, observer=observer)
 
 
-async def _introspections(settings: Settings, http: HttpClient, stack: AsyncExitStack) -> dict[str, Introspection]:
+async def _introspectors(settings: Settings, http: HttpClient, stack: AsyncExitStack) -> dict[str, HttpIntrospector]:
     """For each issuer that is asked about tokens. Their calls have connections of their own, so that none of them
     waits for one of another issuer, or keeps keys from being fetched."""
     session = await stack.enter_async_context(open_session(per_host=0))
-    return {
-        issuer.name: _introspection(issuer, issuer.introspection, http, session)
+    made = {
+        issuer.name: _introspector(issuer, issuer.introspection, http, session)
         for issuer in settings.issuers
         if issuer.introspection is not None
     }
+    for introspector in made.values():
+        stack.push_async_callback(introspector.stop)
+    return made
 
 
-def _introspection(
+def _introspector(
     issuer: IssuerSettings, asked: IntrospectionSettings, http: HttpClient, session: aiohttp.ClientSession
-) -> Introspection:
+) -> HttpIntrospector:
     access = Access(issuer.ca_file, None, issuer.allow_insecure_http)
     secret_file = asked.client_secret_file or asked.client_key_file or asked.bearer_file
     if secret_file is None:
         raise ValueError(f"issuer {issuer.name!r} has no credentials for introspection")
-    endpoint: Endpoint = (
-        DiscoveredEndpoint(http, issuer.issuer, access) if asked.endpoint is None else FixedEndpoint(asked.endpoint)
-    )
-    return Introspection(
+    endpoint: Endpoint = DiscoveredAddress(http, issuer.issuer, access, "introspection_endpoint")
+    if asked.endpoint is not None:
+        endpoint = FixedEndpoint(asked.endpoint)
+    return HttpIntrospector(
         http=HttpClient(session, asked.deadline),
         issuer=issuer.issuer,
         endpoint=endpoint,
@@ -234,27 +235,25 @@ def _key_sources(
     return {
         issuer.name: RefreshingKeys(
             issuer=issuer.name,
-            origin=_origin(settings, issuer, http, store),
-            freshness=_patient(_freshness(settings, issuer)) if store else _freshness(settings, issuer),
+            origin=origin,
+            freshness=freshness,
             observer=observer,
             on_change=changed,
         )
         for issuer in settings.issuers
+        for origin, freshness in (_origin(settings, issuer, http, store),)
         if issuer.introspect != "only"
     }
 
 
-def _patient(freshness: Freshness) -> Freshness:
-    """With time to wait for another replica before fetching, which has a deadline of its own then."""
-    return replace(freshness, deadline=freshness.deadline * (1.0 + PATIENCE) + 1.0)
-
-
-def _origin(settings: Settings, issuer: IssuerSettings, http: HttpClient, store: RedisStore | None) -> Origin:
-    """Keys in files are each replica's own."""
-    origin = origin_of(issuer, http)
+def _origin(
+    settings: Settings, issuer: IssuerSettings, http: HttpClient, store: RedisStore | None
+) -> tuple[Origin, Freshness]:
+    """Where the issuer's keys come from, and how often. Keys in files are each replica's own."""
+    origin, freshness = origin_of(issuer, http), _freshness(settings, issuer)
     if store is None or isinstance(origin, origins.Files):
-        return origin
-    return FleetOrigin(origin, store, core_issuer(issuer).fingerprint, _freshness(settings, issuer))
+        return origin, freshness
+    return FleetOrigin(origin, store, core_issuer(issuer).fingerprint, freshness), fleet.patient(freshness)
 
 
 def _freshness(settings: Settings, issuer: IssuerSettings) -> Freshness:

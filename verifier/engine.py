@@ -6,10 +6,12 @@ Rules of this module:
   ``Denied``.
 * ``decide_now`` and ``decide`` are the same decision. The first answers None where I/O is needed; the second
   waits for it and asks again.
-* What is cached is the verified identity, bound to the issuer's configuration and to the key that verified it.
-  Standing (time, required claims) and the demands of the request are asked again on every hit.
-* An outbound request is caused by nothing but "refresh the keys of a configured issuer", and the key source
-  says how often.
+* What is cached is the identity, bound to the issuer's configuration and to what vouches for it: the key that
+  verified it, the issuer's answer until its time is over, or both. Standing, revocations and the demands of the
+  request are asked again on every hit.
+* A token causes an outbound request in two ways only: keys of a configured issuer are refreshed, as often as its
+  key source permits; an issuer with introspection is asked about it, once for all who wait. Nothing in a token
+  becomes an address.
 """
 
 import hashlib
@@ -86,7 +88,7 @@ class Engine:
             except _Wait as found:
                 wait = found
             progress.done.add(wait.step)
-            name = wait.issuers[0].name
+            name = wait.issuer.name
             if self._waiting[name] >= self._limits.waiting:
                 return Denied(Reason.OVERLOADED, "too many decisions are waiting", name, retry_after=1)
             self._waiting[name] += 1
@@ -148,50 +150,54 @@ class Engine:
         """The work that a cache hit saves. Raises ``_Wait`` where it takes I/O."""
         candidates = self._issuers.of_opaque(text)
         if candidates:
-            return self._ask(_Wait(_Step.ANSWER, candidates, text, digest, opaque=True), progress)
+            content = token.content_digest(text, opaque=True)
+            return self._ask(Inquiry(text, digest, content, candidates), progress)
         parsed = token.parse(text)
         issuer = self._issuers.match(parsed)
+        content = token.content_digest(text, opaque=False)
         if not issuer.has_keys:
-            return self._ask(_Wait(_Step.ANSWER, (issuer,), text, digest), progress)
+            return self._ask(Inquiry(text, digest, content, (issuer,)), progress)
         try:
-            identity = self._verify(parsed, text, digest, issuer, progress)
+            identity = self._verify(parsed, digest, content, issuer, progress)
         except Rejected as refusal:
             return Denied(refusal.reason, refusal.detail, issuer.name)
         except SourceUnavailable as outage:
             return _unavailable(Reason.KEYS_UNAVAILABLE, outage, issuer.name)
         if issuer.asked_about_jwts and isinstance(identity.outcome, Principal):
-            return self._ask(_Wait(_Step.ANSWER, (issuer,), text, digest, identity), progress)
+            return self._ask(Inquiry(text, digest, content, (issuer,), signed=identity), progress)
         good = self._stands(identity.outcome, issuer)
         self._cache.put(digest, identity, good=good)
         if good and self._shares(parsed.algorithm, issuer):
             self._sources.shared.keep(digest, pack(identity), self._limits.shared_for)
         return identity
 
-    def _ask(self, wait: "_Wait", progress: "_Progress") -> Denied:
-        """Raises ``wait``; an answer that did not come although it was waited for is a defect."""
-        if wait.step in progress.done:
+    def _ask(self, inquiry: Inquiry, progress: "_Progress") -> Denied:
+        """Raises ``_Wait``; an answer that did not come although it was waited for is a defect."""
+        if _Step.ANSWER in progress.done:
             raise LookupError("the inquiry came to nothing")
-        raise wait
+        raise _Wait(_Step.ANSWER, inquiry.candidates[0], inquiry.digest, inquiry)
 
-    def _verify(self, parsed: token.Token, text: str, digest: bytes, issuer: Issuer, progress: "_Progress") -> Identity:
+    def _verify(
+        self, parsed: token.Token, digest: bytes, content: str, issuer: Issuer, progress: "_Progress"
+    ) -> Identity:
         """Whether the issuer signed it. Refusals before the key is known are cheap and not cached."""
         signature.check_algorithm(parsed, issuer)
         if self._shares(parsed.algorithm, issuer) and _Step.RECALL not in progress.done:
-            raise _Wait(_Step.RECALL, (issuer,), text, digest)
-        key = self._choose(parsed, issuer, _Wait(_Step.KEYS, (issuer,), text, digest), progress)
+            raise _Wait(_Step.RECALL, issuer, digest)
+        key = self._choose(parsed, issuer, digest, progress)
         outcome: Principal | Denied
         try:
             signature.check_signature(parsed, key)
             outcome = claims.identify(parsed, issuer)
         except Rejected as refusal:
             outcome = Denied(refusal.reason, refusal.detail, issuer.name)
-        return Identity(issuer.name, issuer.fingerprint, key, token.content_digest(text, opaque=False), outcome)
+        return Identity(issuer.name, issuer.fingerprint, key, content, outcome)
 
     def _shares(self, algorithm: str, issuer: Issuer) -> bool:
         return algorithm in self._limits.shared_algorithms and not issuer.asked_about_jwts
 
-    def _choose(self, parsed: token.Token, issuer: Issuer, wait: "_Wait", progress: "_Progress") -> Key:
-        """The key that fits the token. Raises ``wait`` where fresh keys may bring it, and ``SourceUnavailable``
+    def _choose(self, parsed: token.Token, issuer: Issuer, digest: bytes, progress: "_Progress") -> Key:
+        """The key that fits the token. Raises ``_Wait`` where fresh keys may bring it, and ``SourceUnavailable``
         rather than ``unknown_key`` where the set in hand is known to be out of date."""
         source = self._sources.keys[issuer.name]
         keys = source.current()
@@ -201,7 +207,7 @@ class Engine:
             return keys.choose(parsed.algorithm, parsed.key_id, parsed.unverified_claims["iss"])
         except (Rejected, SourceUnavailable):
             if _Step.KEYS not in progress.done and source.may_refresh():
-                raise wait from None
+                raise _Wait(_Step.KEYS, issuer, digest) from None
             outdated = source.shortfall()
             if outdated is not None:
                 raise outdated from None
@@ -209,7 +215,7 @@ class Engine:
 
     async def _take(self, wait: "_Wait", progress: "_Progress") -> None:
         """Do what ``wait`` asks for, and note what came of it."""
-        issuer = wait.issuers[0]
+        issuer = wait.issuer
         if wait.step is _Step.KEYS:
             with suppress(SourceUnavailable):  # kept by the source as its shortfall, reported where it matters
                 await self._sources.keys[issuer.name].refresh()
@@ -220,9 +226,8 @@ class Engine:
             if found is not None:
                 self._cache.put(wait.digest, found, good=self._stands(found.outcome, issuer))
             progress.found = found
-        else:
-            content = token.content_digest(wait.text, opaque=wait.opaque)
-            answer = await self._inquiries.ask(Inquiry(wait.text, wait.digest, content, wait.issuers, wait.signed))
+        elif wait.inquiry is not None:
+            answer = await self._inquiries.ask(wait.inquiry)
             if isinstance(answer, Identity):
                 self._cache.put(wait.digest, answer, good=self._stands(answer.outcome, issuer))
             progress.found = answer
@@ -271,23 +276,12 @@ class _Progress:
 
 
 class _Wait(Exception):  # noqa: N818 - not an error: after ``step`` the answer may be another
-    def __init__(
-        self,
-        step: _Step,
-        issuers: tuple[Issuer, ...],
-        text: str,
-        digest: bytes,
-        signed: Identity | None = None,
-        *,
-        opaque: bool = False,
-    ) -> None:
+    def __init__(self, step: _Step, issuer: Issuer, digest: bytes, inquiry: Inquiry | None = None) -> None:
         super().__init__(step.name)
         self.step = step
-        self.issuers = issuers
-        self.text = text
+        self.issuer = issuer
         self.digest = digest
-        self.signed = signed
-        self.opaque = opaque
+        self.inquiry = inquiry
 
 
 def _credential(question: Question) -> str:

@@ -11,7 +11,7 @@ from verifier.core.identity import HeldKeys, Identity, pack, unpack
 from verifier.core.issuer import Issuer
 from verifier.core.reasons import Reason, Rejected
 from verifier.core.verdict import Denied, Principal
-from verifier.ports import EngineObserver, NotAsked, Sources, SourceUnavailable
+from verifier.ports import EngineObserver, NoAnswer, NotAsked, Sources, SourceUnavailable
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -23,7 +23,7 @@ class Inquiry:
     digest: bytes
     content: str
     candidates: tuple[Issuer, ...]
-    signed: Identity | None
+    signed: Identity | None = None
 
 
 class Inquiries:
@@ -63,7 +63,8 @@ class Inquiries:
     async def _inquire(self, inquiry: Inquiry) -> Identity | Denied:
         entry = await self._recall(inquiry)
         known = None if entry is None else unpack(entry, inquiry.candidates, self._held, self._clock())
-        self._observer.cache_lookup("shared", hit=known is not None)
+        if self._sources.shared.is_shared:
+            self._observer.cache_lookup("shared", hit=known is not None)
         if known is not None:
             return known
         found: Identity | Denied | None = None
@@ -71,9 +72,8 @@ class Inquiries:
             found = await self._ask_in_order(inquiry)
             return found
         finally:
-            until = found.until if isinstance(found, Identity) else None
-            if isinstance(found, Identity) and until is not None and until > self._clock():
-                self._sources.shared.keep(inquiry.digest, pack(found), until - self._clock())
+            if isinstance(found, Identity) and found.until is not None:
+                self._sources.shared.keep(inquiry.digest, pack(found), found.until - self._clock())
             self._sources.shared.release(inquiry.digest)
 
     async def _recall(self, inquiry: Inquiry) -> bytes | None:
@@ -87,13 +87,17 @@ class Inquiries:
     async def _ask_in_order(self, inquiry: Inquiry) -> Identity | Denied:
         """The first issuer that calls the token active has decided. An outage is not a no."""
         outage: Denied | None = None
-        inactive: Identity | None = None
+        inactive: Identity | Denied | None = None
         for issuer in inquiry.candidates:
             began = monotonic()
             try:
                 answer = await self._sources.introspectors[issuer.name].ask(inquiry.text)
             except SourceUnavailable as error:
                 outage = self._unavailable(error, issuer, monotonic() - began)
+                continue
+            except NoAnswer:
+                self._observer.introspected(issuer.name, "inactive", monotonic() - began)
+                inactive = inactive or Denied(Reason.INACTIVE, "the issuer cannot tell what the token is", issuer.name)
                 continue
             identity = self._judge(answer, issuer, inquiry)
             is_active = not _is_inactive(identity)

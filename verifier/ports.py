@@ -18,12 +18,16 @@ class SourceUnavailable(Exception):  # noqa: N818 - reads as what it says
         self.retry_after = retry_after
 
 
+class NoAnswer(Exception):  # noqa: N818 - reads as what it says
+    """The issuer, which answers about other tokens, cannot tell about this one."""
+
+
 class NotAsked(SourceUnavailable):
     """It did not answer lately, and was not asked again so soon."""
 
 
 class Unreachable(Exception):  # noqa: N818 - reads as what it says
-    """Redis did not do what it was asked. Whoever meets it goes on without."""
+    """Redis did not do what it was asked. Whoever can goes on without."""
 
 
 class KeySource(Protocol):
@@ -53,12 +57,16 @@ class IdentityCache(Protocol):
 class SharedIdentities(Protocol):
     """Packed identities for all replicas, by the digest of their token. Never raises: a failure is a miss."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether there are other replicas to ask."""
+
     async def recall(self, digest: bytes) -> bytes | None:
         """The entry, or None."""
 
     async def recall_or_claim(self, digest: bytes, seconds: float) -> bytes | None:
-        """The entry; or None, and the work is the caller's, for ``seconds`` at most. Waits as long where another
-        replica is doing it."""
+        """The entry; or None, and the work is the caller's, for ``seconds`` at most. Waits, not quite as long,
+        where another replica is doing it."""
 
     def keep(self, digest: bytes, entry: bytes, seconds: float) -> None:
         """Store the entry for ``seconds``, without waiting for it."""
@@ -75,7 +83,7 @@ class Introspector(Protocol):
         """The longest time that an answer takes, in seconds."""
 
     async def ask(self, token: str) -> Mapping[str, Any]:
-        """The issuer's answer. Raises ``SourceUnavailable``."""
+        """The issuer's answer. Raises ``SourceUnavailable`` and ``NoAnswer``."""
 
 
 class RevocationSource(Protocol):
@@ -105,7 +113,7 @@ class Limits:
     """``token_bytes``: the longest token looked at. ``waiting``: decisions that may wait for one issuer at once.
 
     ``shared_for`` is how long, in seconds, an identity that a signature made stays with the other replicas, and
-    ``shared_algorithms`` are those for which asking them is cheaper than the arithmetic.
+    ``shared_algorithms`` are those for which they are asked.
     """
 
     token_bytes: int = 16_384

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support import claims, encode, issuer, sign
 from verifier.core.issuer import Introspect, Introspection, Issuer, Issuers
-from verifier.core.token import content_digest, is_bearer, is_like_jws, is_opaque
+from verifier.core.token import content_digest, is_b64token, is_like_jws, is_opaque
 
 JWT = f"{encode({'alg': 'RS256'})}.{encode({'iss': 'x'})}.QQ"
 
@@ -136,7 +136,7 @@ def test_a_token_is_opaque_unless_it_has_three_segments(text: str, opaque: bool)
     ],
 )
 def test_a_bearer_token_is_made_of_its_characters_alone(text: str, bearer: bool) -> None:
-    assert is_bearer(text) is bearer
+    assert is_b64token(text) is bearer
 
 
 def test_tokens_that_differ_in_their_signature_alone_have_one_digest() -> None:
@@ -170,12 +170,19 @@ def test_text_that_is_no_unicode_has_a_digest_too() -> None:
     assert content_digest("\ud800", opaque=False) != content_digest("\ud801", opaque=False)
 
 
+JWE = f"{encode({'alg': 'dir', 'enc': 'A256GCM'})}..iv.text.tag"
+
 LENIENT = [
     "{}==",
     "{}=",
     "{}~",
     "{}.",
+    "{}..",
+    "{}...",
     "{}.x",
+    "{}.x.y",
+    ".{}",
+    "{}~disclosure~a.b.c",
 ]
 
 
@@ -194,10 +201,26 @@ def test_a_jws_is_known_by_the_object_that_it_begins_with(header: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a.b.c", "ey", "eyJh", "eyJhbGciOiJFZERTQSJ9", "eyJh.x", "eyJhbGciOiJkaXIifQ..iv.text.tag", "", "..", "a.b"],
+    ["a.b.c", "ey", "eyJh", "eyJhbGciOiJFZERTQSJ9", "eyJh.x", JWE, "", "..", "a.b"],
 )
 def test_what_begins_with_no_object_or_has_other_parts_is_no_jws(text: str) -> None:
     assert not is_like_jws(text)
+
+
+@pytest.mark.parametrize("segment", [0, 2, 3, 4])
+def test_a_jwe_lacks_nothing_but_its_key(segment: int) -> None:
+    segments = JWE.split(".")
+    segments[segment] = ""
+    header = encode({"alg": "dir", "enc": "A256GCM"})
+    assert is_like_jws(".".join(segments if segment else ["", header, *segments[2:]]))
+
+
+def test_a_jwe_says_how_it_is_encrypted() -> None:
+    assert is_like_jws(f"{encode({'alg': 'dir'})}..iv.text.tag")
+
+
+def test_a_jwe_has_a_header_that_can_be_read() -> None:
+    assert is_like_jws(f"{encode({'alg': 'dir', 'enc': 'A256GCM'})}=..iv.text.tag")
 
 
 def test_a_prefix_makes_no_opaque_token_of_a_jws() -> None:

@@ -24,7 +24,7 @@ ISSUERS = Issuers(
             identifiers=frozenset({ONLY}),
             introspection=replace(ASKED, tokens=Introspect.ONLY, token_prefix="only_"),
         ),
-        issuer(name="short", identifiers=frozenset({"https://short.example/"}), max_age=AGE),
+        issuer(name="short", identifiers=frozenset({"https://short.example/"}), max_age=AGE, introspection=ASKED),
     ]
 )
 
@@ -167,6 +167,16 @@ def test_an_opaque_token_goes_by_its_content(text: str) -> None:
 def test_an_opaque_token_with_a_prefix_says_itself_who_issued_it(text: str, named: dict[str, Any]) -> None:
     found = asked(token=text, **named)
     assert (found.issuers, found.value) == ((ONLY,), content_digest(text, opaque=True))
+
+
+@pytest.mark.parametrize(
+    ("named", "text", "asked_about"), [("main", "only_abc", "only"), ("only", "abc", "main or tenants or short")]
+)
+def test_an_opaque_token_is_revoked_at_an_issuer_that_is_asked_about_it(
+    named: str, text: str, asked_about: str
+) -> None:
+    expected = f"token: it is opaque, and {asked_about} is asked about it; name that as issuer"
+    assert refused(issuer=named, token=text) == expected
 
 
 def test_a_jwt_whose_issuer_alone_says_what_it_is_goes_by_its_content_for_the_whole_time() -> None:

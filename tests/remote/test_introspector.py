@@ -20,18 +20,18 @@ from joserfc import jwt
 
 from tests.support import FakeIssuer, eventually, fake_issuer, opaque_issuer, private_key, serve, settings
 from verifier.core.breaker import FAILURES, PAUSE
-from verifier.ports import SourceUnavailable
+from verifier.ports import NoAnswer, SourceUnavailable
 from verifier.remote.http import MAX_ANSWER_BYTES, Access, HttpClient, open_session
 from verifier.remote.introspector import (
     ASSERTION_LIFE,
     Auth,
     CallLimits,
     Client,
-    DiscoveredEndpoint,
     Endpoint,
     FixedEndpoint,
-    Introspection,
+    HttpIntrospector,
 )
+from verifier.remote.metadata import DiscoveredAddress
 
 ISSUER = "https://issuer.example/tenant"
 ASKED = "opaque"
@@ -55,7 +55,7 @@ class Asking(Protocol):
         deadline: float = 5.0,
         max_calls: int = 100,
         clock: list[float] | None = None,
-    ) -> Introspection: ...
+    ) -> HttpIntrospector: ...
 
 
 @pytest.fixture
@@ -66,7 +66,9 @@ async def http() -> AsyncIterator[HttpClient]:
 
 
 @pytest.fixture
-def asking(http: HttpClient, issuer: FakeIssuer, secret_file: Path) -> Asking:
+async def asking(http: HttpClient, issuer: FakeIssuer, secret_file: Path) -> AsyncIterator[Asking]:
+    made: list[HttpIntrospector] = []
+
     def make(
         auth: Auth = Auth.BASIC,
         *,
@@ -76,8 +78,8 @@ def asking(http: HttpClient, issuer: FakeIssuer, secret_file: Path) -> Asking:
         deadline: float = 5.0,
         max_calls: int = 100,
         clock: list[float] | None = None,
-    ) -> Introspection:
-        return Introspection(
+    ) -> HttpIntrospector:
+        one = HttpIntrospector(
             http=http,
             issuer=ISSUER,
             endpoint=endpoint or FixedEndpoint(f"{issuer.url}/introspect"),
@@ -86,8 +88,12 @@ def asking(http: HttpClient, issuer: FakeIssuer, secret_file: Path) -> Asking:
             limits=CallLimits(deadline, max_calls),
             clock=time.monotonic if clock is None else lambda: clock[0],
         )
+        made.append(one)
+        return one
 
-    return make
+    yield make
+    for one in made:
+        await one.stop()
 
 
 @pytest.fixture
@@ -102,7 +108,11 @@ def silent_port() -> Iterator[int]:
         yield int(listening.getsockname()[1])
 
 
-async def outage(introspection: Introspection, token: str = ASKED) -> SourceUnavailable:
+def found_by(http: HttpClient, issuer: str, **how: Any) -> DiscoveredAddress:
+    return DiscoveredAddress(http, issuer, Access(), "introspection_endpoint", **how)
+
+
+async def outage(introspection: HttpIntrospector, token: str = ASKED) -> SourceUnavailable:
     with pytest.raises(SourceUnavailable) as raised:
         await introspection.ask(token)
     return raised.value
@@ -370,7 +380,7 @@ async def test_the_token_does_not_follow_a_redirect(status: int, asking: Asking,
     async with fake_issuer("EdDSA") as other:
         issuer.fault = lambda _: web.Response(status=status, headers={"Location": f"{other.url}/introspect"})
         assert f"answered {status}" in (await outage(asking())).detail
-        assert (len(issuer.requests), other.requests) == (1, [])
+        assert (len(issuer.requests), other.requests) == (2, [])  # the second about a token that was made up
 
 
 async def test_plain_http_beyond_loopback_is_refused_before_anything_is_sent(asking: Asking) -> None:
@@ -439,21 +449,44 @@ DISLIKED: list[Callable[[], web.Response]] = [
 
 
 @pytest.mark.parametrize("answer", DISLIKED)
-async def test_a_token_that_alone_has_no_answer_is_inactive(
+async def test_a_token_that_alone_has_no_answer_is_no_outage(
     answer: Callable[[], web.Response], asking: Asking, issuer: FakeIssuer
 ) -> None:
-    """A firewall dislikes its text, or what the issuer says about it cannot be read: that is no outage."""
+    """A firewall dislikes its text, or what the issuer says about it cannot be read."""
     issuer.fault = but_for("a/../../etc/passwd", answer)
     asker = asking()
     for _ in range(5):
-        assert await asker.ask("a/../../etc/passwd") == {"active": False}
+        with pytest.raises(NoAnswer):
+            await asker.ask("a/../../etc/passwd")
     assert not asker.breaker_is_open
 
 
-async def test_a_token_that_the_issuer_calls_unauthorized_is_an_outage(asking: Asking, issuer: FakeIssuer) -> None:
-    """401 is about who asks (RFC 7662 §2.3)."""
-    issuer.fault = but_for("opaque", partial(web.Response, status=401))
-    await outage(asking(), "opaque")
+@pytest.mark.parametrize("answer", DISLIKED)
+async def test_one_answer_that_is_odd_condemns_no_token(
+    answer: Callable[[], web.Response], asking: Asking, issuer: FakeIssuer
+) -> None:
+    issuer.opaque("opaque")
+    answers: list[web.Response] = [answer()]
+    issuer.fault = lambda request: answers.pop() if answers else issuer.usual(request)
+    assert (await asking().ask("opaque"))["active"] is True
+
+
+STUMBLES: list[Callable[[], web.Response]] = [
+    *(partial(web.Response, status=status) for status in (401, 429, 500, 502, 503)),
+    partial(web.Response, text=json.dumps({"active": True, "groups": "x" * MAX_ANSWER_BYTES})),
+]
+
+
+@pytest.mark.parametrize("answer", STUMBLES)
+async def test_a_token_that_the_issuer_stumbles_over_is_an_outage_of_that_token_alone(
+    answer: Callable[[], web.Response], asking: Asking, issuer: FakeIssuer
+) -> None:
+    issuer.fault = but_for("stumble", answer)
+    asker = asking()
+    for _ in range(2 * FAILURES):
+        await outage(asker, "stumble")
+    assert not asker.breaker_is_open
+    assert await asker.ask("opaque") == {"active": False}
 
 
 @pytest.mark.parametrize("error", ["opaque", "x" * 30, 1, [], {}])
@@ -706,7 +739,7 @@ async def test_the_deadline_holds_where_a_connection_is_accepted_and_not_read(as
 
 async def test_the_deadline_covers_discovery(asking: Asking, http: HttpClient, silent_port: int) -> None:
     began = time.monotonic()
-    endpoint = DiscoveredEndpoint(http, f"http://127.0.0.1:{silent_port}", Access())
+    endpoint = found_by(http, f"http://127.0.0.1:{silent_port}")
     assert (await outage(asking(endpoint=endpoint, deadline=SHORT))).detail == "no answer in time"
     assert time.monotonic() - began < SOON
 
@@ -807,7 +840,7 @@ async def test_an_answer_to_a_caller_that_gave_up_is_not_the_next_one(asking: As
 # When it is not asked at all.
 
 
-async def fail(introspection: Introspection, issuer: FakeIssuer, times: int = FAILURES) -> None:
+async def fail(introspection: HttpIntrospector, issuer: FakeIssuer, times: int = FAILURES) -> None:
     issuer.fault = lambda _: web.Response(status=500)
     for _ in range(times):
         await outage(introspection)
@@ -818,7 +851,7 @@ async def test_after_some_failures_in_a_row_the_issuer_is_not_asked(asking: Aski
     await fail(introspection, issuer)
     refusal = await outage(introspection)
     assert (refusal.detail, refusal.retry_after) == ("the issuer did not answer lately", PAUSE)
-    assert len(issuer.requests) == FAILURES
+    assert len(issuer.requests) == 2 * FAILURES  # each time about a made-up token too
 
 
 async def test_before_that_it_is_asked(asking: Asking, issuer: FakeIssuer) -> None:
@@ -859,7 +892,23 @@ async def test_calls_that_ran_out_of_time_are_failures_too(asking: Asking, issue
     issuer.fault = hold
     introspection = asking(deadline=SHORT)
     await asyncio.gather(*(outage(introspection) for _ in range(FAILURES)))
-    assert introspection.breaker_is_open
+    await eventually(lambda: introspection.breaker_is_open)
+
+
+async def test_a_token_that_alone_takes_too_long_is_no_failure_of_the_issuer(
+    asking: Asking, issuer: FakeIssuer
+) -> None:
+    async def slow(request: web.Request) -> web.Response:
+        if (await form(request))["token"].startswith("slow"):
+            await asyncio.sleep(5.0)
+        return web.json_response({"active": False})
+
+    issuer.fault = slow
+    introspection = asking(deadline=SHORT)
+    for _ in range(2):
+        await asyncio.gather(*(outage(introspection, f"slow{n}") for n in range(FAILURES)))
+    assert await introspection.ask("opaque") == {"active": False}
+    assert not introspection.breaker_is_open
 
 
 async def test_calls_that_got_their_turn_late_are_no_failures_of_the_issuer(asking: Asking, issuer: FakeIssuer) -> None:
@@ -898,7 +947,7 @@ async def test_after_a_pause_one_of_many_callers_asks(asking: Asking, issuer: Fa
     await fail(introspection, issuer)
     clock[0] += PAUSE
     await asyncio.gather(*(outage(introspection) for _ in range(10)))
-    assert len(issuer.requests) == FAILURES + 1
+    assert len(issuer.requests) == 2 * (FAILURES + 1)
 
 
 async def test_a_probe_that_fails_begins_another_pause(asking: Asking, issuer: FakeIssuer) -> None:
@@ -909,7 +958,7 @@ async def test_a_probe_that_fails_begins_another_pause(asking: Asking, issuer: F
     await outage(introspection)
     clock[0] += PAUSE - 0.001
     await outage(introspection)
-    assert len(issuer.requests) == FAILURES + 1
+    assert len(issuer.requests) == 2 * (FAILURES + 1)
 
 
 async def test_a_probe_that_is_answered_ends_it(asking: Asking, issuer: FakeIssuer) -> None:
@@ -933,7 +982,7 @@ async def test_a_probe_whose_caller_gave_up_does_not_keep_the_next_from_asking(
     clock[0] += PAUSE
     issuer.fault = hold
     quitter = asyncio.create_task(introspection.ask("opaque"))
-    await eventually(lambda: len(issuer.requests) == FAILURES + 1)
+    await eventually(lambda: len(issuer.requests) == 2 * FAILURES + 1)
     quitter.cancel()
     issuer.fault = None
     clock[0] += PAUSE
@@ -951,14 +1000,14 @@ async def test_a_fixed_endpoint_is_asked_without_metadata(asking: Asking, issuer
 async def test_a_discovered_endpoint_is_the_one_in_the_metadata(
     asking: Asking, http: HttpClient, issuer: FakeIssuer
 ) -> None:
-    await asking(endpoint=DiscoveredEndpoint(http, issuer.url, Access())).ask("opaque")
+    await asking(endpoint=found_by(http, issuer.url)).ask("opaque")
     assert [request.path for request in issuer.requests] == ["/.well-known/openid-configuration", "/introspect"]
 
 
 async def test_metadata_is_asked_for_without_token_and_secret(
     asking: Asking, http: HttpClient, issuer: FakeIssuer, secret_file: Path, token: str
 ) -> None:
-    await asking(Auth.BEARER, endpoint=DiscoveredEndpoint(http, issuer.url, Access())).ask(token)
+    await asking(Auth.BEARER, endpoint=found_by(http, issuer.url)).ask(token)
     asked = f"{issuer.requests[0].raw_path} {issuer.requests[0].headers}"
     assert token not in asked
     assert held(secret_file) not in asked
@@ -966,7 +1015,7 @@ async def test_metadata_is_asked_for_without_token_and_secret(
 
 async def test_an_endpoint_is_discovered_once_an_hour(asking: Asking, http: HttpClient, issuer: FakeIssuer) -> None:
     now, discoveries = [1000.0], []
-    introspection = asking(endpoint=DiscoveredEndpoint(http, issuer.url, Access(), clock=lambda: now[0]))
+    introspection = asking(endpoint=found_by(http, issuer.url, clock=lambda: now[0]))
     for now[0] in (1000.0, 4600.0, 4601.0, 8201.0):
         await introspection.ask("opaque")
         discoveries.append(issuer.discoveries)
@@ -984,7 +1033,7 @@ async def test_an_endpoint_that_moved_is_asked_at_its_new_place(
         return web.json_response({"active": request.path == f"/{place[0]}"})
 
     issuer.fault = answer
-    introspection = asking(endpoint=DiscoveredEndpoint(http, issuer.url, Access(), clock=lambda: now[0]))
+    introspection = asking(endpoint=found_by(http, issuer.url, clock=lambda: now[0]))
     await introspection.ask("opaque")
     now[0], place[0] = 4601.0, "two"
     assert await introspection.ask("opaque") == {"active": True}
@@ -1001,7 +1050,7 @@ async def test_an_endpoint_where_nobody_answers_is_looked_up_again(
         return web.json_response({"active": True}) if request.path == f"/{place[0]}" else web.Response(status=502)
 
     issuer.fault = answer
-    introspection = asking(endpoint=DiscoveredEndpoint(http, issuer.url, Access()))
+    introspection = asking(endpoint=found_by(http, issuer.url))
     await introspection.ask("opaque")
     place[0] = "two"
     await outage(introspection)
@@ -1009,7 +1058,7 @@ async def test_an_endpoint_where_nobody_answers_is_looked_up_again(
 
 
 async def test_many_first_calls_look_an_endpoint_up_once(asking: Asking, http: HttpClient, issuer: FakeIssuer) -> None:
-    introspection = asking(endpoint=DiscoveredEndpoint(http, issuer.url, Access()))
+    introspection = asking(endpoint=found_by(http, issuer.url))
     await asyncio.gather(*(introspection.ask("opaque") for _ in range(10)))
     assert issuer.discoveries == 1
 
@@ -1017,7 +1066,7 @@ async def test_many_first_calls_look_an_endpoint_up_once(asking: Asking, http: H
 async def test_metadata_that_cannot_be_had_is_an_outage_and_asked_for_again(
     asking: Asking, http: HttpClient, issuer: FakeIssuer
 ) -> None:
-    introspection = asking(endpoint=DiscoveredEndpoint(http, issuer.url, Access()))
+    introspection = asking(endpoint=found_by(http, issuer.url))
     issuer.fault = lambda _: web.Response(status=404)
     assert "openid-configuration: answered 404" in (await outage(introspection)).detail
     issuer.fault = None
@@ -1038,5 +1087,5 @@ async def test_metadata_that_names_no_fit_endpoint_sends_the_token_nowhere(
 ) -> None:
     text = json.dumps(document).replace("{url}", issuer.url)
     issuer.fault = lambda _: web.Response(text=text)
-    assert said in (await outage(asking(endpoint=DiscoveredEndpoint(http, issuer.url, Access())))).detail
+    assert said in (await outage(asking(endpoint=found_by(http, issuer.url)))).detail
     assert {request.method for request in issuer.requests} == {"GET"}

@@ -1,5 +1,6 @@
 """``/admin/revocations`` on the ops port."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -110,7 +111,7 @@ async def test_a_revocation_that_is_over_is_neither_listed_nor_in_force(client: 
     await client.admin("POST", json={**SUBJECT, "expires_at": time.time() + 0.2})
     token = issuer.token("EdDSA", sub="bob")
     assert (await client.verify(token)).reason == "revoked"
-    time.sleep(0.25)  # noqa: ASYNC251 - nothing else may happen meanwhile
+    await asyncio.sleep(0.25)
     assert (await client.verify(token)).status == 200
     assert (await client.admin("GET")).json["revocations"] == []
 
@@ -122,7 +123,7 @@ async def test_what_was_lifted_cannot_be_lifted_again(client: Client) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/%2e%2e", "/x/y", "/" + "x" * 5_000, "/%00", "/\u00fc"])
 async def test_an_id_that_is_none_is_not_there(path: str, client: Client) -> None:
-    assert (await client.admin("DELETE", path)).status in (404, 431)
+    assert (await client.admin("DELETE", path)).status == 404
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ async def test_a_full_list_says_so_and_keeps_what_it_has(issuer: FakeIssuer, adm
 async def test_what_is_over_makes_room(issuer: FakeIssuer, admin_token_file: Path) -> None:
     async with _served(issuer, admin_token_file, revocations={"max_entries": 1}) as client:
         await client.admin("POST", json={**SUBJECT, "expires_at": time.time() + 0.1})
-        time.sleep(0.15)  # noqa: ASYNC251 - nothing else may happen meanwhile
+        await asyncio.sleep(0.15)
         assert (await client.admin("POST", json=SUBJECT)).status == 201
 
 

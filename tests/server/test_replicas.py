@@ -153,13 +153,17 @@ async def test_a_signature_is_checked_once_where_everything_is_shared(
         assert await clients[1].metric("verifier_cache_lookups_total", tier="shared", result="hit") == 1
 
 
-async def test_a_shared_identity_does_not_outlive_its_key(shared: dict[str, Any], issuer: FakeIssuer) -> None:
+async def test_a_shared_identity_does_not_outlive_its_key(
+    shared: dict[str, Any], issuer: FakeIssuer, redis: RedisServer
+) -> None:
     token = issuer.token("EdDSA")
     async with replicas(1, {"issuer": issuer.url}, cache={"share": "always"}, **shared) as clients:
         assert await statuses(clients, token) == [200]
     issuer.keys = [private_key("EdDSA", "k1", 1)]
-    other = {**shared, "redis": {**shared["redis"]}}
-    async with replicas(1, {"issuer": issuer.url, "leeway": "29s"}, cache={"share": "always"}, **other) as clients:
+    with redis.admin() as admin:  # or the next replica would take the old keys too
+        admin.delete(*admin.keys("verifier:keys:*"), *admin.keys("verifier:fetch:*"))
+    async with replicas(1, {"issuer": issuer.url}, cache={"share": "always"}, **shared) as clients:
+        assert await statuses(clients, issuer.token("EdDSA", jti="to have the keys")) == [200]
         assert await reasons(clients, token) == ["bad_signature"]
 
 
@@ -287,7 +291,6 @@ async def test_revocations_that_redis_lost_are_put_back_although_new_ones_came(
         await clients[0].admin("POST", json={"token": tokens[2]})
         await eventually(lambda: _restored(clients))
         async with replicas(1, {"issuer": issuer.url}, **administered) as later:
-            assert await reasons([later[0]] * 1, tokens[0]) == ["revoked"]
             assert [(await later[0].verify(token)).reason for token in tokens] == ["revoked"] * 3
 
 

@@ -69,6 +69,13 @@ def test_a_token_is_in_one_room_at_a_time() -> None:
     assert len(cache) == 1
 
 
+def test_what_an_issuer_said_of_an_opaque_token_outlives_its_keys() -> None:
+    cache = MemoryCache(20, 60.0, Clock())
+    cache.put(digest(1), replace(IDENTITY, key=None), good=True)
+    cache.retain("main", frozenset({key(1)}))
+    assert cache.get(digest(1)) is not None
+
+
 def test_identities_leave_with_the_key_that_verified_them() -> None:
     cache = MemoryCache(20, 60.0, Clock())
     cache.put(digest(1), IDENTITY, good=True)

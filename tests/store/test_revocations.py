@@ -54,17 +54,17 @@ async def replica(
     url: str,
     seen: Seen | None = None,
     *,
-    grace: float | None = None,
+    grace: float = 5.0,
+    deny: bool = False,
     max_entries: int = 1_000,
     keys: tuple[bytes, ...] = (KEY,),
 ) -> AsyncIterator[SharedList]:
-    """One that denies where ``grace`` is given, and goes on with what it knows where not."""
     async with store_at(url, keys=keys) as store:
         made = SharedList(
             store,
             max_entries=max_entries,
-            grace=5.0 if grace is None else grace,
-            deny=grace is not None,
+            grace=grace,
+            deny=deny,
             observer=seen or Seen(),
         )
         await made.start()
@@ -152,14 +152,14 @@ async def test_a_revocation_that_does_not_travel_is_not_made(redis: RedisServer)
 
 
 async def test_the_last_known_list_counts_for_ever_where_nothing_else_is_said(redis: RedisServer) -> None:
-    async with line_to(redis) as line, replica(line.url) as one:
+    async with line_to(redis) as line, replica(line.url, grace=0.2) as one:
         await line.cut()
         await eventually(lambda: one.unread_for() > 0.6)
         assert one.outage() is None
 
 
 async def test_the_last_known_list_counts_for_its_grace_where_that_is_said(redis: RedisServer) -> None:
-    async with line_to(redis) as line, replica(line.url, grace=0.5) as one:
+    async with line_to(redis) as line, replica(line.url, grace=0.5, deny=True) as one:
         assert one.outage() is None
         await line.cut()
         await eventually(lambda: one.outage() is not None)
@@ -171,12 +171,12 @@ async def test_the_last_known_list_counts_for_its_grace_where_that_is_said(redis
 async def test_a_list_that_was_never_read_has_no_grace(redis: RedisServer) -> None:
     async with line_to(redis) as line:
         await line.cut()
-        async with replica(line.url, grace=60.0) as one:
+        async with replica(line.url, grace=60.0, deny=True) as one:
             assert one.outage() is not None
 
 
 async def test_an_empty_list_is_one_that_was_read(redis: RedisServer) -> None:
-    async with replica(redis.url, grace=60.0) as one:
+    async with replica(redis.url, grace=60.0, deny=True) as one:
         assert one.outage() is None
 
 
@@ -274,7 +274,7 @@ async def test_an_entry_that_was_forged_revokes_nothing_and_stays_where_it_is(re
 async def test_a_list_of_another_type_is_one_that_cannot_be_read(redis: RedisServer) -> None:
     with redis.admin() as admin:
         admin.set("verifier:revocations", "x")
-    async with replica(redis.url, grace=1.0) as one:
+    async with replica(redis.url, grace=1.0, deny=True) as one:
         assert one.outage() is not None
 
 
@@ -375,7 +375,7 @@ async def test_a_log_without_end_does_not_hold_up_a_start(redis: RedisServer) ->
             for _ in range(2_000):
                 pipeline.xadd("verifier:revocations", found[0][1])
             pipeline.execute()
-    async with replica(redis.url, max_entries=10, grace=1.0) as later:
+    async with replica(redis.url, max_entries=10, grace=1.0, deny=True) as later:
         assert later.outage() is not None
         await eventually(lambda: later.outage() is None, within=10.0)
         assert names(later) == {"a"}
@@ -386,7 +386,7 @@ async def test_a_list_settles_when_it_is_read_or_after_its_grace(redis: RedisSer
         async with replica(line.url) as one:
             assert one.settled()
         await line.cut()
-        async with replica(line.url, grace=0.5) as one:
+        async with replica(line.url, grace=0.5, deny=True) as one:
             assert not one.settled()
             await eventually(one.settled)
             assert one.unread_for() > 0.5

@@ -45,8 +45,16 @@ async def test_a_replica_that_died_is_waited_for_no_longer_than_the_work_takes(r
     async with store_at(redis.url) as here, store_at(redis.url) as there:
         await Shared(here).recall_or_claim(DIGEST, 60.0)
         began = monotonic()
-        assert await Shared(there).recall_or_claim(DIGEST, 0.3) is None
+        assert await Shared(there).recall_or_claim(DIGEST, 0.6) is None
         assert 0.25 < monotonic() - began < 1.0
+
+
+async def test_a_claim_of_our_own_that_somebody_put_back_holds_up_nobody(redis: RedisServer) -> None:
+    async with store_at(redis.url) as store:
+        ours = Shared(store)
+        await ours.recall_or_claim(DIGEST, 60.0)
+        async with asyncio.timeout(1.0):
+            assert await ours.recall_or_claim(DIGEST, 60.0) is None
 
 
 async def test_a_claim_that_nobody_of_us_made_holds_up_nobody(redis: RedisServer) -> None:

@@ -10,6 +10,7 @@ import aiohttp
 import click
 
 from verifier.cli.common import config_option, fail, run, settings_or_exit
+from verifier.remote.http import describe
 
 DEADLINE = 5.0
 _ANYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - not bound, but asked
@@ -37,7 +38,7 @@ class Service:
             ):
                 found: Any = None if answer.status == 204 else await answer.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            fail(f"{address}: {error or 'no answer in time'}")
+            fail(f"{address}: {describe(error)}")
         if answer.status == 404 and not path:
             fail(f"{address}: there is no /admin; set ops.admin_token_file at the service")
         if answer.status >= 400:

@@ -18,8 +18,8 @@ def core_issuer(settings: IssuerSettings) -> Issuer:
         token_types=frozenset(media_type(typ) for typ in settings.token_types),
         audiences=None if audiences == "any" else frozenset(audiences),
         client_ids=frozenset(settings.client_ids or ()),
-        client_id_claims=_client_id_claims(settings),
-        scope_claims=tuple(claim_path.parse(text) for text in settings.scope_claims),
+        client_id_claims=_and_answers(settings.client_id_claims, "client_id", settings),
+        scope_claims=tuple(claim_path.parse(text) for text in _and_answers(settings.scope_claims, "scope", settings)),
         required_claims=tuple(
             RequiredClaim(claim_path.parse(text), values) for text, values in settings.required_claims.items()
         ),
@@ -30,10 +30,9 @@ def core_issuer(settings: IssuerSettings) -> Issuer:
     )
 
 
-def _client_id_claims(settings: IssuerSettings) -> tuple[str, ...]:
-    """Answers to introspection name the client by ``client_id``, whatever the tokens do (RFC 7662 §2.2)."""
-    named = settings.client_id_claims
-    return named if settings.introspection is None or "client_id" in named else (*named, "client_id")
+def _and_answers(names: tuple[str, ...], name: str, settings: IssuerSettings) -> tuple[str, ...]:
+    """``names``, and what answers to introspection call it, whatever the tokens do (RFC 7662 §2.2)."""
+    return names if settings.introspection is None or name in names else (*names, name)
 
 
 def _introspection(settings: IssuerSettings) -> Introspection | None:

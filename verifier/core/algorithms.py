@@ -33,8 +33,8 @@ KEY_TYPE: Mapping[str, KeyType] = MappingProxyType(
 SECRET_BYTES: Mapping[str, int] = MappingProxyType({"HS256": 32, "HS384": 48, "HS512": 64})
 """The shortest secret of an algorithm: as long as its hash (RFC 7518 §3.2)."""
 
-SLOWER_THAN_SHARING = frozenset({"ES384", "ES512", "ES256K"})
-"""Algorithms whose check takes longer than asking Redis whether another replica did it (docs/redis.md)."""
+WORTH_SHARING = frozenset({"ES384", "ES512", "ES256K"})
+"""Algorithms whose check costs several times what asking Redis about it does (docs/redis.md)."""
 
 SYMMETRIC = frozenset(name for name, key_type in KEY_TYPE.items() if key_type == OCT)
 

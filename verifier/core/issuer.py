@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from verifier.core.claim_path import ClaimPath
 from verifier.core.reasons import Reason, Rejected
-from verifier.core.token import Token, is_bearer, is_like_jws, is_opaque
+from verifier.core.token import Token, is_b64token, is_like_jws, is_opaque
 
 TENANT = "{tenantid}"
 """What stands for a tenant in the metadata and keys of issuers that serve many (Entra)."""
@@ -96,7 +96,7 @@ class Issuers:
         The issuer whose prefix it bears, the longest first; or else, if it has not the form of a JWT, all that gave
         none. Nothing else in the token has a say.
         """
-        if not is_bearer(text) or is_like_jws(text):
+        if not is_b64token(text) or is_like_jws(text):
             return ()
         asked = [(issuer, issuer.introspection.token_prefix) for issuer in self._all if issuer.introspection]
         named = [(issuer, prefix) for issuer, prefix in asked if prefix is not None and text.startswith(prefix)]

@@ -42,6 +42,14 @@ class Revocation:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Lift:
+    """The revocation of this id is no more. ``expires_at`` is when it would have ended by itself."""
+
+    id: str
+    expires_at: float
+
+
 class Revocations:
     """The list, indexed by what a token shows."""
 
@@ -66,18 +74,18 @@ class Revocations:
 
     def add(self, revocation: Revocation) -> None:
         """Take in ``revocation``; one that is held already is replaced."""
-        self.lift(revocation.id)
+        self.remove(revocation.id)
         self._held[revocation.id] = revocation
         if isinstance(revocation.value, str):
             self._index.setdefault((revocation.kind, revocation.value), set()).add(revocation.id)
         else:
             self._issued_before[revocation.id] = revocation.value
 
-    def lift(self, revocation_id: str) -> Revocation | None:
-        """Forget it; None where it is not held."""
+    def remove(self, revocation_id: str) -> bool:
+        """Forget it. Returns whether it was held."""
         revocation = self._held.pop(revocation_id, None)
         if revocation is None:
-            return None
+            return False
         if isinstance(revocation.value, str):
             place = (revocation.kind, revocation.value)
             self._index[place].discard(revocation_id)
@@ -85,11 +93,12 @@ class Revocations:
                 del self._index[place]
         else:
             del self._issued_before[revocation_id]
-        return revocation
+        return True
 
-    def ended(self, now: float) -> tuple[str, ...]:
-        """The ids of those that are over at ``now``."""
-        return tuple(revocation.id for revocation in self._held.values() if now >= revocation.expires_at)
+    def remove_ended(self, now: float) -> None:
+        """Forget those that are over at ``now``."""
+        for revocation in [held for held in self._held.values() if now >= held.expires_at]:
+            self.remove(revocation.id)
 
     def check(self, principal: Principal, content: str, issuer: Issuer, now: float) -> None:
         """Raises ``Rejected``: ``revoked``. ``content`` is the digest of the token (``token.content_digest``)."""
@@ -109,14 +118,18 @@ class Revocations:
         return now < revocation.expires_at and not issuer.identifiers.isdisjoint(revocation.issuers)
 
 
-def pack(revocation: Revocation) -> bytes:
+def pack(entry: Revocation | Lift) -> bytes:
     """For another replica to ``unpack``."""
-    return json.dumps({**asdict(revocation), "issuers": list(revocation.issuers)}, separators=(",", ":")).encode()
+    if isinstance(entry, Lift):
+        return json.dumps({"lift": entry.id, "expires_at": entry.expires_at}, separators=(",", ":")).encode()
+    return json.dumps({**asdict(entry), "issuers": list(entry.issuers)}, separators=(",", ":")).encode()
 
 
-def unpack(entry: bytes) -> Revocation:
-    """The revocation that was packed. Raises ``ValueError`` for anything else."""
+def unpack(entry: bytes) -> Revocation | Lift:
+    """What was packed. Raises ``ValueError`` for anything else."""
     packed = strict_json.parse_object(entry)
+    if "lift" in packed:
+        return Lift(_text(packed["lift"]), _time(packed.get("expires_at")))
     kind = Kind(_text(packed.get("kind")))
     issuers = packed.get("issuers")
     if not isinstance(issuers, list) or not issuers:

@@ -77,7 +77,11 @@ def _many_tokens(kind: Kind, value: object, issuer: Issuer, now: float, longest:
 def _one_token(text: str, issuer: Issuer, issuers: Issuers, end: float) -> End:
     """By ``jti`` where there is one; else by its content. Its signature is not asked about: revoking a token that
     nobody signed does no harm."""
-    if issuers.of_opaque(text):
+    candidates = issuers.of_opaque(text)
+    if candidates:
+        if issuer not in candidates:
+            names = " or ".join(candidate.name for candidate in candidates)
+            raise ValueError(f"token: it is opaque, and {names} is asked about it; name that as issuer")
         return Kind.CONTENT, tokens.content_digest(text, opaque=True), end
     try:
         claims = tokens.parse(text).unverified_claims

@@ -7,14 +7,14 @@ are ``unverified_claims`` until ``core/claims.py`` turns them, after the signatu
 import binascii
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from verifier.core import base64url, strict_json
 from verifier.core.reasons import Reason, Rejected
 
-_BEARER = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
+_B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9\-_+/]", re.ASCII)
 _SEGMENTS = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", re.ASCII)
 
@@ -82,17 +82,27 @@ def is_like_jws(text: str) -> bool:
     """Whether somebody who is lenient about base64 could take ``text`` for a JWS: it begins with a JSON object.
 
     Such a text is a JWS or nothing. As an opaque token it would get around what its signature and its content are
-    checked for.
+    checked for. A JWE (five segments, ``enc`` in its header) is something that its issuer alone can read.
     """
-    if text.count(".") not in (2, 3):  # four: a JWE, which only its issuer can read
+    segments = text.split(".")
+    header = _NOT_BASE64.sub("", next(filter(None, segments), "")).replace("-", "+").replace("_", "/")
+    begins = binascii.a2b_base64(header[: len(header) // 4 * 4]).lstrip().startswith(b"{")
+    return begins and len(segments) > 2 and not _is_jwe(segments)
+
+
+def _is_jwe(segments: Sequence[str]) -> bool:
+    """RFC 7516 §7.1. The encrypted key alone may be empty (§5.1, step 5)."""
+    if len(segments) != 5 or not all((segments[0], *segments[2:])):
         return False
-    header = _NOT_BASE64.sub("", text.partition(".")[0]).replace("-", "+").replace("_", "/")
-    return binascii.a2b_base64(header[: len(header) // 4 * 4]).lstrip().startswith(b"{")
+    try:
+        return "enc" in strict_json.parse_object(base64url.decode(segments[0]))
+    except ValueError:
+        return False
 
 
-def is_bearer(text: str) -> bool:
+def is_b64token(text: str) -> bool:
     """Whether ``text`` could be a bearer token at all: the characters of RFC 6750 §2.1."""
-    return _BEARER.fullmatch(text) is not None
+    return _B64TOKEN.fullmatch(text) is not None
 
 
 def _decode(segment: str, name: str) -> bytes:

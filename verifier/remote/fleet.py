@@ -30,6 +30,11 @@ RETRY_WITHOUT_KEYS = 1.0
 """Seconds after which the fleet may try again while nobody has keys."""
 
 
+def patient(freshness: Freshness) -> Freshness:
+    """With time to wait for another replica before fetching, which has a deadline of its own then."""
+    return replace(freshness, deadline=freshness.deadline * (1.0 + PATIENCE) + 1.0)
+
+
 class SharedEntries(Protocol):
     """Entries for all replicas."""
 
@@ -75,7 +80,7 @@ class _Turn:
 
 
 class FleetOrigin:
-    """``name`` stands for the issuer and its configuration; it must not tell which."""
+    """``name`` stands for the issuer and its configuration. It is a digest: it tells those who can guess them."""
 
     def __init__(self, origin: Origin, shared: SharedEntries, name: str, freshness: Freshness) -> None:
         self._origin = origin
@@ -100,12 +105,7 @@ class FleetOrigin:
 
     async def _newest(self) -> Fetched | None:
         entry = await self._shared.get(self._set)
-        if entry is None:
-            return None
-        try:
-            return _unpack(entry)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return None
+        return None if entry is None else _unpack(entry)
 
     async def _of_another(self, previous: Fetched | None) -> Fetched | None:
         """What another replica fetched or is fetching; None where it is our turn, or theirs takes too long."""
@@ -179,20 +179,21 @@ def _pack(fetched: Fetched) -> bytes:
     )
 
 
-def _unpack(entry: bytes) -> Fetched:
-    """Raises ``ValueError``, ``KeyError``, ``TypeError`` or ``AttributeError`` for anything that was not packed."""
-    packed = strict_json.parse_object(entry)
-    document, etag, max_age = packed["document"].encode(), packed["etag"], packed["max_age"]
-    if not isinstance(etag, str | None) or isinstance(max_age, bool) or not isinstance(max_age, int | float | None):
-        raise TypeError("not a set that was fetched")
-    return Fetched(
-        keys=keys.load_jwks(strict_json.parse(document)),
-        etag=etag,
-        max_age=max_age,
-        document=document,
-        fetched_at=float(packed["fetched_at"]),
-        shared=True,
-    )
+def _unpack(entry: bytes) -> Fetched | None:
+    """None for anything that was not packed."""
+    try:
+        packed = strict_json.parse_object(entry)
+        document = str(packed["document"]).encode()
+        return Fetched(
+            keys=keys.load_jwks(strict_json.parse(document)),
+            etag=None if packed["etag"] is None else str(packed["etag"]),
+            max_age=None if packed["max_age"] is None else float(packed["max_age"]),
+            document=document,
+            fetched_at=float(packed["fetched_at"]),
+            shared=True,
+        )
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return None
 
 
 def _json(value: dict[str, Any]) -> bytes:

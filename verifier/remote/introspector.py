@@ -8,6 +8,7 @@ import base64
 import secrets
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
@@ -20,10 +21,8 @@ from authlib.oauth2.rfc7523 import private_key_jwt_sign
 
 from verifier.core import keys, strict_json
 from verifier.core.breaker import PAUSE, Breaker
-from verifier.ports import NotAsked, SourceUnavailable
+from verifier.ports import NoAnswer, NotAsked, SourceUnavailable
 from verifier.remote.http import Access, HttpClient, describe, in_file_thread
-from verifier.remote.metadata import discover
-from verifier.remote.origins import METADATA_TTL
 
 warnings.filterwarnings("ignore", message="EdDSA is deprecated")  # joserfc; issuers know Ed25519 by that name
 
@@ -58,8 +57,6 @@ class CallLimits:
     max_calls: int
 
 
-_INACTIVE: Mapping[str, Any] = {"active": False}
-
 _ABOUT_US = ("invalid_client", "unauthorized_client", "access_denied", "server_error", "temporarily_unavailable")
 """Errors that say nothing about the token (RFC 6749 §5.2, §4.1.2.1)."""
 
@@ -68,7 +65,7 @@ _ERRORS = (*_ABOUT_US, "invalid_request", "invalid_token", "insufficient_scope",
 
 
 class Endpoint(Protocol):
-    """Where an issuer is asked."""
+    """Where an issuer is asked: an address that was configured, or discovered (``DiscoveredAddress``)."""
 
     async def url(self) -> str:
         """Raises ``SourceUnavailable``."""
@@ -90,38 +87,35 @@ class FixedEndpoint:
         """It stays the one."""
 
 
-class DiscoveredEndpoint:
-    """The address in the issuer's metadata, looked up again after an hour, or when nobody answered there."""
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """The answer; or None, what is wrong with it, and whether the token can be the cause."""
 
-    def __init__(self, http: HttpClient, issuer: str, access: Access, clock: Callable[[], float] = monotonic) -> None:
-        self._http = http
-        self._issuer = issuer
-        self._access = access
-        self._clock = clock
-        self._found: str | None = None
-        self._found_at = 0.0
-        self._looking = asyncio.Lock()
-
-    async def url(self) -> str:
-        async with self._looking:
-            if self._found is None or self._clock() - self._found_at > METADATA_TTL:
-                self._found = await discover(self._http, self._issuer, self._access, "introspection_endpoint")
-                self._found_at = self._clock()
-            return self._found
-
-    def failed(self) -> None:
-        self._found = None
+    answer: Mapping[str, Any] | None = None
+    fault: str = ""
+    retry_after: float = 1.0
+    is_about_token: bool = False
 
 
-def _read(body: bytes) -> tuple[Mapping[str, Any], str | None]:
-    """The JSON object, or what is wrong with it."""
+def _told(url: str, status: int, body: bytes) -> _Told:
+    fault = "without an error"
     try:
-        return strict_json.parse_object(body), None
+        answer = strict_json.parse_object(body)
     except ValueError as error:
-        return {}, str(error)
+        answer, fault = {}, str(error)
+    else:
+        if status == HTTPStatus.OK:
+            return _Told(answer)
+    code = answer.get("error")  # shown only where we know it: anything else could be the token
+    if status == HTTPStatus.BAD_REQUEST and code not in _ABOUT_US:
+        # RFC 7662 §2.2 wants an unknown token to be an inactive one; some issuers call it a bad request.
+        return _Told({"active": False})
+    about_us = status == HTTPStatus.UNAUTHORIZED or code in _ABOUT_US
+    said = f"{url}: answered {status}, {code if code in _ERRORS else fault}"
+    return _Told(fault=said, is_about_token=not about_us)
 
 
-class Introspection:
+class HttpIntrospector:
     """Asks one issuer (the engine's ``Introspector``)."""
 
     def __init__(
@@ -144,59 +138,93 @@ class Introspection:
         self._turns = asyncio.Semaphore(limits.max_calls)
         self._breaker = Breaker()
         self._clock = clock
+        self._looking: asyncio.Task[None] | None = None
+        self._timed_out = 0
 
     @property
     def breaker_is_open(self) -> bool:
         return self._breaker.is_open
 
+    async def stop(self) -> None:
+        """End what runs in the background."""
+        if self._looking is not None:
+            self._looking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._looking
+
     async def ask(self, token: str) -> Mapping[str, Any]:
-        """The issuer's answer about ``token``. Raises ``SourceUnavailable``."""
+        """The issuer's answer about ``token``. Raises ``SourceUnavailable`` and ``NoAnswer``."""
         if not self._breaker.may_ask(self._clock()):
             raise NotAsked("the issuer did not answer lately", PAUSE)
-        turn_began = None
+        has_turn = False
         try:
             async with asyncio.timeout(self.deadline), self._turns:
-                turn_began = self._clock()
-                answer = await self._call(token)
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, there is no answer
-            if turn_began is not None and self._is_to_blame(error, turn_began):
-                self._breaker.failed(self._clock())
-                self._endpoint.failed()
-            outage = error if isinstance(error, SourceUnavailable) else SourceUnavailable(describe(error))
-            raise outage from None
+                has_turn = True
+                answer = await self._answer(token)
+        except (SourceUnavailable, NoAnswer):
+            raise
+        except TimeoutError:
+            if has_turn:  # a crowd of tokens, which leaves none to the last of them, says nothing about the issuer
+                self._look_later()
+            raise SourceUnavailable(describe(TimeoutError())) from None
         self._breaker.succeeded()
         return answer
 
-    def _is_to_blame(self, error: Exception, turn_began: float) -> bool:
-        """A crowd of tokens, which leaves little time to the last of them, says nothing about the issuer."""
-        return not isinstance(error, TimeoutError) or self._clock() - turn_began >= self.deadline / 2
+    async def _answer(self, token: str) -> Mapping[str, Any]:
+        """No token may be able to look like an outage: a firewall may dislike its text, the issuer stumble over it,
+        its answer be unreadable. So after a failure the issuer is asked about a token that we made up, and an outage
+        it is only where it cannot tell about that either."""
+        first = await self._exchange(token)
+        if first.answer is not None:
+            return first.answer
+        if not await self._answers():
+            raise SourceUnavailable(first.fault, first.retry_after)
+        second = await self._exchange(token)
+        if second.answer is not None:
+            return second.answer
+        if second.is_about_token:
+            raise NoAnswer
+        raise SourceUnavailable(second.fault, second.retry_after)  # of this token alone, and not called a denial
 
-    async def _call(self, token: str) -> Mapping[str, Any]:
-        answer, fault = await self._exchange(token)
-        if answer is not None:
-            return answer
-        # No token may be able to look like an outage: a firewall may dislike its text, or its answer be unreadable.
-        # So the issuer is asked about one that we made up. If it can tell us about that, it was the token.
-        other, _ = await self._exchange(secrets.token_urlsafe(24))
-        if other is None:
-            raise SourceUnavailable(fault)
-        return _INACTIVE
+    async def _answers(self) -> bool:
+        """Whether the issuer can tell about a token at all. The breaker goes by this alone."""
+        answers = (await self._exchange(secrets.token_urlsafe(24))).answer is not None
+        if answers:
+            self._breaker.succeeded()
+        else:
+            self._breaker.failed(self._clock())
+            self._endpoint.failed()
+        return answers
 
-    async def _exchange(self, token: str) -> tuple[Mapping[str, Any] | None, str]:
-        """The answer; or None, and what is wrong with it. Raises ``SourceUnavailable``."""
-        url = await self._endpoint.url()
-        headers, form = await in_file_thread(self._credentials)
-        form |= {"token": token, "token_type_hint": "access_token"}
-        reply = await self._http.post(url, self._access, headers, form)
-        answer, fault = _read(reply.body or b"")
-        if reply.status == HTTPStatus.OK and fault is None:
-            return answer, ""
-        error = answer.get("error")  # shown only where we know it: anything else could be the token
-        said = f"{url}: answered {reply.status}, {error if error in _ERRORS else fault or 'without an error'}"
-        if reply.status == HTTPStatus.UNAUTHORIZED or error in _ABOUT_US:
-            raise SourceUnavailable(said)
-        # RFC 7662 §2.2 wants an unknown token to be an inactive one; some issuers call it a bad request.
-        return (_INACTIVE if reply.status == HTTPStatus.BAD_REQUEST else None), said
+    def _look_later(self) -> None:
+        """There was no time left to find out whether it was the issuer or the token."""
+        self._timed_out += 1
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look(), name=f"introspection of {self._issuer}")
+
+    async def _look(self) -> None:
+        try:
+            async with asyncio.timeout(self.deadline):
+                answers = await self._answers()
+        except TimeoutError:
+            answers = False
+        if not answers:
+            for _ in range(self._timed_out):
+                self._breaker.failed(self._clock())
+        self._timed_out = 0
+
+    async def _exchange(self, token: str) -> "_Told":
+        """What the issuer told; raises nothing but what ends the waiting for it."""
+        try:
+            url = await self._endpoint.url()
+            headers, form = await in_file_thread(self._credentials)
+            form |= {"token": token, "token_type_hint": "access_token"}
+            reply = await self._http.post(url, self._access, headers, form)
+        except SourceUnavailable as error:
+            return _Told(fault=error.detail, retry_after=error.retry_after)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, there is no answer
+            return _Told(fault=describe(error))
+        return _told(url, reply.status, reply.body or b"")
 
     def _credentials(self) -> tuple[dict[str, str], dict[str, str]]:
         """Headers and form fields that say who we are."""

@@ -1,5 +1,8 @@
 """Discovery: from an issuer's identifier to its metadata (OpenID Connect Discovery §4, RFC 8414 §3)."""
 
+import asyncio
+from collections.abc import Callable
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -9,6 +12,9 @@ from authlib.oidc import discovery
 from verifier.core import strict_json
 from verifier.ports import SourceUnavailable
 from verifier.remote.http import Access, HttpClient
+
+METADATA_TTL = 3600.0
+"""Seconds after which metadata is taken again. Addresses in it hardly ever move."""
 
 
 def locations(issuer: str) -> tuple[str, ...]:
@@ -40,6 +46,43 @@ async def discover(http: HttpClient, issuer: str, access: Access, wanted: str, *
         except SourceUnavailable as error:
             refusals.append(error)
     raise refusals[0]
+
+
+class DiscoveredAddress:
+    """The address that the metadata of ``issuer`` gives for ``wanted``. It is looked up again after an hour, or when
+    nobody answered there. Arguments as for ``discover``."""
+
+    def __init__(
+        self,
+        http: HttpClient,
+        issuer: str,
+        access: Access,
+        wanted: str,
+        *,
+        base: str | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._http = http
+        self._issuer = issuer
+        self._access = access
+        self._wanted = wanted
+        self._base = base
+        self._clock = clock
+        self._found: str | None = None
+        self._found_at = 0.0
+        self._looking = asyncio.Lock()
+
+    async def url(self) -> str:
+        """Raises ``SourceUnavailable``."""
+        async with self._looking:
+            if self._found is None or self._clock() - self._found_at > METADATA_TTL:
+                self._found = await discover(self._http, self._issuer, self._access, self._wanted, base=self._base)
+                self._found_at = self._clock()
+            return self._found
+
+    def failed(self) -> None:
+        """It may have moved."""
+        self._found = None
 
 
 async def _address(http: HttpClient, url: str, issuer: str, access: Access, wanted: str) -> str:

@@ -10,10 +10,7 @@ from verifier.core import keys, strict_json
 from verifier.core.keys import KeySet
 from verifier.ports import SourceUnavailable
 from verifier.remote.http import Access, HttpClient, Reply, in_file_thread
-from verifier.remote.metadata import discover
-
-METADATA_TTL = 3600.0
-"""Seconds after which metadata is taken again. Addresses of key sets hardly ever move."""
+from verifier.remote.metadata import DiscoveredAddress
 
 FILE_INTERVAL = 2.0
 """Seconds between two looks at a file."""
@@ -81,23 +78,20 @@ class Discovered(_Alone):
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._http = http
-        self._issuer = issuer
         self._access = access
-        self._base = base
-        self._clock = clock
-        self._found: JwksUri | None = None
-        self._found_at = 0.0
+        self._configured = base or issuer
+        self._address = DiscoveredAddress(http, issuer, access, "jwks_uri", base=base, clock=clock)
+        self._url: str | None = None
 
     async def fetch(self, previous: Fetched | None) -> Fetched:
-        if self._found is None or self._clock() - self._found_at > METADATA_TTL:
-            uri = await discover(self._http, self._issuer, self._access, "jwks_uri", base=self._base)
-            self._found = JwksUri(self._http, uri, self._access.at(uri, self._base or self._issuer))
-            self._found_at = self._clock()
+        url = await self._address.url()
+        if url != self._url:
             previous = None  # an ETag belongs to an address
+        self._url = url
         try:
-            return await self._found.fetch(previous)
+            return await JwksUri(self._http, url, self._access.at(url, self._configured)).fetch(previous)
         except SourceUnavailable:
-            self._found = None  # the address may have moved
+            self._address.failed()
             raise
 
 

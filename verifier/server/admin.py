@@ -16,7 +16,7 @@ from verifier.observability.observer import Observer
 from verifier.ports import SourceUnavailable
 from verifier.remote.http import in_file_thread
 from verifier.server.http import Handler, Route, Routes
-from verifier.store.revocations import LocalList, RevocationsFull, by_age
+from verifier.store.revocations import RevocationList, RevocationsFull
 from verifier.surfaces import answer
 from verifier.surfaces.surface import Answer, Request
 
@@ -28,7 +28,7 @@ class Admin:
     """``token_file`` is read for each request, so that a new token is noticed. ``keep`` is in seconds."""
 
     def __init__(
-        self, token_file: Path, revocations: LocalList, issuers: Issuers, keep: float, observer: Observer
+        self, token_file: Path, revocations: RevocationList, issuers: Issuers, keep: float, observer: Observer
     ) -> None:
         self._token_file = token_file
         self._revocations = revocations
@@ -69,16 +69,19 @@ class Admin:
         return guard
 
     async def _list(self, _request: Request) -> Answer:
-        held = [self._shown(one) for one in by_age(self._revocations.held) if one.expires_at > time()]
-        return answer.as_json(200, {"shared": self._revocations.shared, "revocations": held})
+        held = [one for one in self._revocations.held if one.expires_at > time()]
+        newest_first = sorted(held, key=lambda one: one.made_at, reverse=True)
+        shown = [self._shown(one) for one in newest_first]
+        return answer.as_json(200, {"shared": self._revocations.shared, "revocations": shown})
 
     async def _revoke(self, request: Request) -> Answer:
         try:
             asked = strict_json.parse_object(request.body)
             made = revocation(asked, self._issuers, new_id=uuid.uuid4().hex, now=time(), keep=self._keep)
-            await self._revocations.revoke(made)
         except ValueError as error:
             return answer.http_error(400, str(error))
+        try:
+            await self._revocations.revoke(made)
         except RevocationsFull:
             return answer.http_error(507, "the list is full: see revocations.max_entries")
         self._observer.revoked(made)

@@ -6,35 +6,35 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from verifier.observability.metrics import Metrics
-from verifier.remote.introspector import Introspection
+from verifier.remote.introspector import HttpIntrospector
 from verifier.remote.key_source import KeyStatus, RefreshingKeys
 from verifier.server.http import Handler, Route, Routes
 from verifier.store.memory import MemoryCache
-from verifier.store.revocations import LocalList
+from verifier.store.revocations import RevocationList
 from verifier.surfaces import answer
 from verifier.surfaces.surface import Answer, Request
 
 
-def routes(service: "Gauges", *, without_keys: bool) -> Routes:
+def routes(gauges: "Gauges", *, without_keys: bool) -> Routes:
     """``/healthz``, ``/readyz`` and ``/metrics``. ``without_keys``: there are issuers that need none."""
 
     async def healthz(_request: Request) -> Answer:
         return answer.as_json(200, {"status": "alive"})
 
     async def readyz(_request: Request) -> Answer:
-        status = {name: source.status() for name, source in service.sources.items()}
-        return _readiness(status, without_keys=without_keys, settled=service.revocations.settled())
+        status = {name: source.status() for name, source in gauges.sources.items()}
+        return _readiness(status, gauges.revocations, without_keys=without_keys)
 
     async def expose(request: Request) -> Answer:
-        service.sample()
-        body, content_type = service.metrics.expose(", ".join(request.values("accept")))
+        gauges.sample()
+        body, content_type = gauges.metrics.expose(", ".join(request.values("accept")))
         return Answer(HTTPStatus.OK, (("Content-Type", content_type),), body)
 
     served: Mapping[str, Handler] = {"/healthz": healthz, "/readyz": readyz, "/metrics": expose}
     return {path: dict.fromkeys(("GET", "HEAD"), Route(handle)) for path, handle in served.items()}
 
 
-def is_ready(status: Mapping[str, KeyStatus], *, without_keys: bool = False) -> bool:
+def is_ready(status: Mapping[str, KeyStatus], *, without_keys: bool) -> bool:
     """Ready when every issuer was asked once and one has usable keys, or needs none.
 
     One issuer's outage must not take the others' tokens down with it, so it does not make us unready. Without
@@ -44,26 +44,26 @@ def is_ready(status: Mapping[str, KeyStatus], *, without_keys: bool = False) -> 
     return usable and all(issuer.attempted for issuer in status.values())
 
 
-def _readiness(status: Mapping[str, KeyStatus], *, without_keys: bool, settled: bool) -> Answer:
+def _readiness(status: Mapping[str, KeyStatus], revocations: RevocationList, *, without_keys: bool) -> Answer:
     """A replica that does not know the revocations yet should not be the one that is asked, for a while."""
-    ready = settled and is_ready(status, without_keys=without_keys)
+    ready = revocations.settled() and is_ready(status, without_keys=without_keys)
     issuers = {
         name: {"usable_keys": issuer.keys, "age_seconds": issuer.age, "last_error": issuer.last_error}
         for name, issuer in status.items()
     }
-    shown = {"ready": ready, "issuers": issuers, "revocations": "known" if settled else "not read yet"}
-    return answer.as_json(200 if ready else 503, shown)
+    unread = {"unread_seconds": revocations.unread_for()}
+    return answer.as_json(200 if ready else 503, {"ready": ready, "issuers": issuers, "revocations": unread})
 
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """What is sampled for ``/metrics``."""
+    """What ``/metrics`` and ``/readyz`` show."""
 
     metrics: Metrics
     sources: Mapping[str, RefreshingKeys]
-    introspections: Mapping[str, Introspection]
+    introspectors: Mapping[str, HttpIntrospector]
     cache: MemoryCache
-    revocations: LocalList
+    revocations: RevocationList
     connections: Callable[[], int]
 
     def sample(self) -> None:
@@ -72,8 +72,8 @@ class Gauges:
             status = source.status()
             metrics.key_set_age.labels(name).set(math.nan if status.age is None else status.age)
             metrics.key_set_keys.labels(name).set(status.keys)
-        for name, introspection in self.introspections.items():
-            metrics.introspection_breaker.labels(name).set(introspection.breaker_is_open)
+        for name, introspector in self.introspectors.items():
+            metrics.introspection_breaker.labels(name).set(introspector.breaker_is_open)
         metrics.cache_entries.labels("identity", "memory").set(len(self.cache))
         metrics.revocations.set(len(self.revocations.held))
         metrics.revocations_unread.set(self.revocations.unread_for())

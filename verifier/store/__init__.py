@@ -1,1 +1,1 @@
-"""Where verified identities are kept."""
+"""What is remembered: in this process, in Redis, and the list of revocations."""

@@ -57,7 +57,7 @@ class MemoryCache:
             gone = [
                 digest
                 for digest, (identity, _) in room.entries.items()
-                if identity.issuer_name == issuer_name and identity.key not in held
+                if identity.issuer_name == issuer_name and identity.key is not None and identity.key not in held
             ]
             for digest in gone:
                 del room.entries[digest]

@@ -329,7 +329,7 @@ class RedisStore:
         except Exception as error:  # noqa: BLE001 - rule: every failure of Redis is a miss
             self._observer.redis_failed(command, error)
             if _is_about_health(error):
-                self._fail(describe_failure(error))
+                self._fail(_describe(error))
             raise Unreachable(f"{command}: {type(error).__name__}") from None
         self._observer.redis_took(command, monotonic() - began)
         self._breaker.succeeded()
@@ -347,7 +347,7 @@ class RedisStore:
         while self._breaker.is_open and not self._stopped:
             await asyncio.sleep(PROBE_PAUSE)
             with suppress(Unreachable):
-                await self._attempt("ping", lambda client: client.exists(self._place("probe")))
+                await self._attempt("probe", lambda client: client.exists(self._place("probe")))
         if not self._breaker.is_open:
             self._observer.redis_breaker(is_open=False)
 
@@ -399,7 +399,7 @@ def _entropy() -> bytes:
     return os.urandom(ENTROPY_BYTES)
 
 
-def describe_failure(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     """For an operator to read. redis-py's texts name addresses, and no credentials."""
     return "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
 

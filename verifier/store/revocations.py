@@ -6,14 +6,13 @@ older one, gets the missing entries from whoever holds them.
 """
 
 import asyncio
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from time import monotonic, time
 from typing import Protocol
 
-from verifier.core import strict_json
-from verifier.core.revocation import Revocation, Revocations, pack, unpack
+from verifier.core.revocation import Lift, Revocation, Revocations, pack, unpack
 from verifier.ports import SourceUnavailable, Unreachable
 from verifier.store.redis import LOG_START, LogEntry, LogState, RedisStore
 
@@ -55,6 +54,34 @@ class RevocationObserver(Protocol):
     def revocations_refused(self, number: int) -> None: ...
 
 
+class RevocationList(Protocol):
+    """The revocations that this process knows, and how to change them."""
+
+    held: Revocations
+    shared: bool
+
+    def outage(self) -> SourceUnavailable | None:
+        """Why no decision may be made on ``held``; None when it may."""
+
+    def unread_for(self) -> float:
+        """Seconds since the list was known to be complete."""
+
+    def settled(self) -> bool:
+        """Whether the list was read, or there was time enough to."""
+
+    async def start(self) -> None:
+        """Read it, and follow it until ``stop``."""
+
+    async def stop(self) -> None:
+        """End what ``start`` began."""
+
+    async def revoke(self, revocation: Revocation) -> None:
+        """Raises ``RevocationsFull``, and ``SourceUnavailable`` where no other replica would hear of it."""
+
+    async def lift(self, revocation_id: str) -> bool:
+        """Whether there was one of this id. Raises ``SourceUnavailable``."""
+
+
 class LocalList:
     """The list of one process, which ends with it."""
 
@@ -68,11 +95,9 @@ class LocalList:
         return None
 
     def unread_for(self) -> float:
-        """Seconds since the list was known to be complete."""
         return 0.0
 
     def settled(self) -> bool:
-        """Whether the list was read, or there was time enough to."""
         return True
 
     async def start(self) -> None:
@@ -82,24 +107,33 @@ class LocalList:
         """Nothing to end."""
 
     async def revoke(self, revocation: Revocation) -> None:
-        """Raises ``RevocationsFull``."""
         self._make_room()
         self.held.add(revocation)
 
     async def lift(self, revocation_id: str) -> bool:
-        """Whether there was one of this id."""
-        return self.held.lift(revocation_id) is not None
+        return self.held.remove(revocation_id)
 
     def _make_room(self) -> None:
-        for revocation_id in self.held.ended(time()):
-            self.held.lift(revocation_id)
+        self.held.remove_ended(time())
         if len(self.held) >= self._max_entries:
             raise RevocationsFull
 
 
+@dataclass
+class _Reading:
+    """Where we are in the log, and what was read up to there."""
+
+    position: str = LOG_START
+    ends: dict[str, float] = field(default_factory=dict)  # position → when the entry there is over
+    others: int = 0  # entries that do not open, or say nothing, or are more than can be remembered
+    fading: dict[str, tuple[bytes, float]] = field(default_factory=dict)  # what our own key alone does not open
+    lasting: dict[str, float] = field(default_factory=dict)  # what it does, and when that is over
+
+
 class SharedList(LocalList):
-    """The list of all replicas. ``grace``: seconds that the log may go unread, or never have been read; ``deny``
-    says whether decisions may not be made on what is known of it after that, or not before."""
+    """The list of all replicas. ``grace`` is in seconds: how long the log may go unread before ``deny`` refuses
+    decisions, and how long a start may be unready for it. With ``deny``, nothing is decided before it was read once.
+    """
 
     shared = True
 
@@ -111,23 +145,17 @@ class SharedList(LocalList):
         grace: float,
         deny: bool,
         observer: RevocationObserver,
-        clock: Callable[[], float] = monotonic,
     ) -> None:
         super().__init__(max_entries)
         self._store = store
         self._grace = grace
         self._deny = deny
         self._observer = observer
-        self._clock = clock
-        self._position = LOG_START
-        self._ends: dict[str, float] = {}  # position in the log → when the entry there is over
-        self._refused = 0  # entries in the log that do not open
-        self._fading: dict[str, tuple[bytes, float]] = {}  # what only another key than our own opens, and its end
-        self._lasting: dict[str, float] = {}  # what our own key opens, and its end
+        self._reading = _Reading()
         self._page = PAGE
         self._most = 4 * max_entries + PAGE  # positions to remember, and to read at once: lifts and copies included
         self._read_at: float | None = None
-        self._started_at = clock()
+        self._started_at = monotonic()
         self._restoring_since: float | None = None
         self._failing = False
         self._forget_at = 0.0
@@ -144,7 +172,7 @@ class SharedList(LocalList):
 
     def unread_for(self) -> float:
         since = self._started_at if self._read_at is None else self._read_at
-        return self._clock() - since
+        return monotonic() - since
 
     async def start(self) -> None:
         """Read the list once, if Redis answers in time, and follow it until ``stop``."""
@@ -161,26 +189,24 @@ class SharedList(LocalList):
                 await self._follower
 
     async def revoke(self, revocation: Revocation) -> None:
-        """Raises ``RevocationsFull``, and ``SourceUnavailable`` where no other replica would hear of it."""
         self._make_room()
-        try:
-            (position,) = await self._store.append(_LOG, [(pack(revocation), revocation.expires_at)])
-        except Unreachable as error:
-            raise SourceUnavailable(str(error)) from None
-        self._ends[position] = revocation.expires_at
+        (position,) = await self._append([revocation])
+        self._reading.ends[position] = revocation.expires_at
         self.held.add(revocation)
 
     async def lift(self, revocation_id: str) -> bool:
-        """Raises ``SourceUnavailable``."""
         revocation = self.held.get(revocation_id)
         if revocation is None:
             return False
+        await self._append([Lift(revocation_id, revocation.expires_at)])
+        self.held.remove(revocation_id)
+        return True
+
+    async def _append(self, entries: Sequence[Revocation | Lift]) -> list[str]:
         try:
-            await self._store.append(_LOG, [(_lifting(revocation), revocation.expires_at)])
+            return await self._store.append(_LOG, [(pack(entry), entry.expires_at) for entry in entries])
         except Unreachable as error:
             raise SourceUnavailable(str(error)) from None
-        self.held.lift(revocation_id)
-        return True
 
     async def _follow(self) -> None:
         while not self._stopped:
@@ -188,12 +214,12 @@ class SharedList(LocalList):
             await self._look()
 
     async def _look(self) -> None:
-        refused = self._refused
+        others = self._reading.others
         try:
             await self._catch_up()
-            self._read_at = self._clock()
-            if self._refused > refused:
-                self._observer.revocations_refused(self._refused - refused)
+            self._read_at = monotonic()
+            if self._reading.others > others:
+                self._observer.revocations_refused(self._reading.others - others)
             await self._forget_the_ended()
             await self._reseal()
         except Exception as error:  # noqa: BLE001 - whatever it was, the list must go on being read
@@ -217,23 +243,26 @@ class SharedList(LocalList):
 
     def _lost_entries(self, state: LogState) -> bool:
         """Whether the log is not the one that was read before, or a copy of it that was behind, or lacks some."""
-        if _order(state.last) < _order(self._position):
+        reading = self._reading
+        if _order(state.last) < _order(reading.position):
             return True
-        if state.length >= self._refused + len(self._ends):
+        if state.length >= reading.others + len(reading.ends):
             return False
-        return state.length < self._refused + sum(end > time() + 1.0 for end in self._ends.values())
+        return state.length < reading.others + sum(end > time() + 1.0 for end in reading.ends.values())
 
     async def _read_to(self, last: str) -> set[str]:
         """Read the log up to ``last``. Returns the ids of the revocations that were found."""
         known: set[str] = set()
-        entries_read = 0
-        while _order(self._position) < _order(last):
+        reading, entries_read = self._reading, 0
+        while _order(reading.position) < _order(last):
             entries = await self._next_page()
             for entry in entries:
-                if _order(entry.position) <= _order(self._position):
+                if _order(entry.position) <= _order(reading.position):
                     raise Unreachable("the log does not go on")
-                known |= self._apply(entry)
-                self._position = entry.position
+                found = self._apply(entry)
+                if found is not None:
+                    known.add(found)
+                reading.position = entry.position
             entries_read += len(entries)
             if not entries:
                 break
@@ -243,113 +272,84 @@ class SharedList(LocalList):
 
     async def _next_page(self) -> list[LogEntry]:
         try:
-            entries = await self._store.read(_LOG, self._position, self._page)
+            entries = await self._store.read(_LOG, self._reading.position, self._page)
         except Unreachable:
             self._page = max(1, self._page // 2)
             raise
         self._page = min(PAGE, self._page * 2)
         return entries
 
-    def _apply(self, entry: LogEntry) -> set[str]:
+    def _apply(self, entry: LogEntry) -> str | None:
         """Take in one entry. Returns the id of the revocation in it."""
-        if entry.content is None and entry.is_over:
+        if entry.is_over:
             self._remember(entry.position, 0.0)
-        if entry.content is None:
-            self._refused += not entry.is_over  # and leave it there: another replica may have the key
-            return set()
+            return None
         try:
-            lifting = _lifted(entry.content)
-            revocation = None if lifting is not None else unpack(entry.content)
+            said = unpack(entry.content or b"")
         except ValueError:
-            self._refused += 1
-            return set()
-        if lifting is not None:
-            lifted_id, end = lifting
-            self._remember(entry.position, end)
-            self._fade(f"lift {lifted_id}", entry, end)
-            self._fading.pop(lifted_id, None)
-            self.held.lift(lifted_id)
-        return set() if revocation is None else self._take_in(entry, revocation)
+            self._reading.others += 1  # and leave it there: another replica may have its key
+            return None
+        self._remember(entry.position, said.expires_at)
+        if isinstance(said, Lift):
+            self._note_seal(f"lift {said.id}", entry, said.expires_at)
+            self._reading.fading.pop(said.id, None)
+            self.held.remove(said.id)
+            return None
+        self._note_seal(said.id, entry, said.expires_at)
+        if said.id not in self.held:
+            if self._read_at is not None:
+                self._observer.revocation_arrived(max(0.0, time() - said.made_at))
+            self.held.add(said)
+        return said.id
 
     def _remember(self, position: str, end: float) -> None:
-        if len(self._ends) < self._most:
-            self._ends[position] = end
+        if len(self._reading.ends) < self._most:
+            self._reading.ends[position] = end
         else:
-            self._refused += 1
+            self._reading.others += 1
 
-    def _fade(self, name: str, entry: LogEntry, end: float) -> None:
-        """Note what would not open any more if our own key were the only one."""
+    def _note_seal(self, name: str, entry: LogEntry, end: float) -> None:
+        """Whether it would still open if our own key were the only one."""
         if entry.is_lasting:
-            self._lasting[name] = end
-            self._fading.pop(name, None)
-        elif entry.content is not None and name not in self._lasting:
-            self._fading[name] = (entry.content, end)
-
-    def _take_in(self, entry: LogEntry, revocation: Revocation) -> set[str]:
-        self._remember(entry.position, revocation.expires_at)
-        self._fade(revocation.id, entry, revocation.expires_at)
-        if revocation.id not in self.held:
-            if self._read_at is not None:
-                self._observer.revocation_arrived(max(0.0, time() - revocation.made_at))
-            self.held.add(revocation)
-        return {revocation.id}
+            self._reading.lasting[name] = end
+            self._reading.fading.pop(name, None)
+        elif entry.content is not None and name not in self._reading.lasting:
+            self._reading.fading[name] = (entry.content, end)
 
     async def _restore(self) -> None:
         """Redis lost entries. Read what it has from the beginning, and put back what it has not."""
         if self._restoring_since is None:
-            self._restoring_since = self._clock()
+            self._restoring_since = monotonic()
         before = tuple(self.held)
-        self._position, self._refused = LOG_START, 0
-        self._ends, self._fading, self._lasting = {}, {}, {}
+        self._reading = _Reading()
         present = await self._read_to((await self._store.log_state(_LOG)).last)
         missing = [revocation for revocation in before if revocation.id in self.held and revocation.id not in present]
-        waited = self._clock() - self._restoring_since
+        waited = monotonic() - self._restoring_since
         if missing and waited < TURN and not await self._store.claim("restore", b"", TURN):
             return  # look again until it has put them back
         if missing:
-            await self._store.append(_LOG, [(pack(revocation), revocation.expires_at) for revocation in missing])
+            await self._append(missing)
             self._observer.revocations_restored(len(missing))
         self._restoring_since = None
 
     async def _reseal(self) -> None:
         """While the sealing key is exchanged: make copies that will open when the other key is gone."""
-        lasting = [(content, end) for content, end in self._fading.values() if end > time()]
+        lasting = [(content, end) for content, end in self._reading.fading.values() if end > time()]
         if lasting and await self._store.claim("reseal", b"", TURN):
             await self._store.append(_LOG, lasting)
 
     async def _forget_the_ended(self) -> None:
-        now = time()
-        if now < self._forget_at:
+        if monotonic() < self._forget_at:
             return
-        self._forget_at = now + FORGET
-        for revocation_id in self.held.ended(now):
-            self.held.lift(revocation_id)
-        over = [position for position, end in self._ends.items() if now >= end]
+        self._forget_at = monotonic() + FORGET
+        now, reading = time(), self._reading
+        self.held.remove_ended(now)
+        over = [position for position, end in reading.ends.items() if now >= end]
         await self._store.remove(_LOG, over)
         for position in over:
-            del self._ends[position]
-        self._lasting = {name: end for name, end in self._lasting.items() if now < end}
-
-
-def _lifting(revocation: Revocation) -> bytes:
-    return json.dumps({"lift": revocation.id, "expires_at": revocation.expires_at}).encode()
-
-
-def _lifted(entry: bytes) -> tuple[str, float] | None:
-    """The id that the entry lifts and when that is over, or None where it lifts none. Raises ``ValueError``."""
-    packed = strict_json.parse_object(entry)
-    if "lift" not in packed:
-        return None
-    lifted, end = packed["lift"], packed.get("expires_at")
-    if not isinstance(lifted, str) or not isinstance(end, int | float):
-        raise ValueError("lifts nothing")
-    return lifted, end
+            del reading.ends[position]
+        reading.lasting = {name: end for name, end in reading.lasting.items() if now < end}
 
 
 def _order(position: str) -> tuple[int, ...]:
     return tuple(int(part) for part in position.split("-"))
-
-
-def by_age(revocations: Iterable[Revocation]) -> list[Revocation]:
-    """Newest first."""
-    return sorted(revocations, key=lambda revocation: revocation.made_at, reverse=True)

@@ -1,11 +1,15 @@
 """Identities between replicas: one verifies or asks, the others read (the engine's ``SharedIdentities``)."""
 
 import asyncio
+import secrets
 from contextlib import suppress
 from time import monotonic
 
 from verifier.ports import Unreachable
 from verifier.store.redis import RedisStore
+
+PATIENCE = 0.5
+"""The part of its time that is left to whoever claimed the work; then we do it too."""
 
 LOOK_AGAIN = 0.02
 """Seconds between two looks for what another replica is finding out."""
@@ -14,8 +18,11 @@ LOOK_AGAIN = 0.02
 class Shared:
     """In Redis, under names that only replicas know how to make."""
 
+    is_shared = True
+
     def __init__(self, store: RedisStore) -> None:
         self._store = store
+        self._id = secrets.token_bytes(8)
 
     async def recall(self, digest: bytes) -> bytes | None:
         with suppress(Unreachable):
@@ -24,14 +31,16 @@ class Shared:
 
     async def recall_or_claim(self, digest: bytes, seconds: float) -> bytes | None:
         entry, claim = self._entry(digest), self._claim(digest)
-        give_up = monotonic() + seconds
+        give_up = monotonic() + seconds * PATIENCE
         with suppress(Unreachable):
             while monotonic() < give_up:
                 found = await self._store.get(entry)
                 if found is not None:
                     return found
-                if await self._store.claim(claim, b"", seconds) or await self._store.get(claim) is None:
-                    return None  # it is ours, or none of ours
+                ours = await self._store.claim(claim, self._id, seconds)
+                if ours or await self._store.get(claim) in (None, self._id):
+                    # Ours, or nobody's: whoever had it may have ended since we looked.
+                    return await self._store.get(entry)
                 await asyncio.sleep(LOOK_AGAIN)
         return None
 
@@ -50,6 +59,8 @@ class Shared:
 
 class NotShared:
     """Each replica for itself."""
+
+    is_shared = False
 
     async def recall(self, digest: bytes) -> bytes | None:  # noqa: ARG002 - the form of SharedIdentities
         return None
