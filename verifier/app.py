@@ -189,7 +189,14 @@ def _revocations(settings: Settings, observer: Observer, store: RedisStore | Non
     if store is None:
         return LocalList(wanted.max_entries)
     deny = wanted.when_unfollowed == "deny"
-    return SharedList(store, max_entries=wanted.max_entries, grace=wanted.grace, deny=deny, observer=observer)
+    return SharedList(
+        store,
+        max_entries=wanted.max_entries,
+        grace=wanted.grace,
+        deny=deny,
+        keep=wanted.keep,
+        observer=observer,
+    )
 
 
 async def _introspectors(settings: Settings, http: HttpClient, stack: AsyncExitStack) -> dict[str, HttpIntrospector]:

@@ -30,6 +30,10 @@ class Unreachable(Exception):  # noqa: N818 - reads as what it says
     """Redis did not do what it was asked. Whoever can goes on without."""
 
 
+class Forbidden(Unreachable):
+    """Our user of Redis may not do this."""
+
+
 class KeySource(Protocol):
     """The keys of one issuer."""
 

@@ -16,7 +16,7 @@ from tests import tls
 from tests.redis_servers import Line, RedisServer, command, line_to, redis_cluster, redis_sentinels, redis_server
 from tests.support import eventually
 from verifier.core.sealing import ENTROPY_BYTES, Sealer
-from verifier.ports import Unreachable
+from verifier.ports import Forbidden, Unreachable
 from verifier.store.redis import RedisStore, connect
 from verifier.store.servers import RedisServers, parse
 
@@ -332,6 +332,15 @@ async def test_a_redis_that_refuses_is_done_without(name: str) -> None:
             assert [await attempted(store.claim("turn", b"", 60.0)) for _ in range(5)] == [None] * 5
             assert store.breaker_is_open is mood.is_sick
     assert mood.error in seen.errors
+
+
+async def test_what_is_not_permitted_is_told_from_what_does_not_work() -> None:
+    with redis_server() as server:
+        with server.admin() as admin:
+            command(admin, "ACL", "SETUSER", "default", "-xread")
+        async with store_at(server.url) as store:
+            with pytest.raises(Forbidden):
+                await store.read("log", "0-0", 1)
 
 
 async def test_a_redis_that_takes_no_writes_is_read() -> None:

@@ -65,6 +65,7 @@ async def replica(
             max_entries=max_entries,
             grace=grace,
             deny=deny,
+            keep=3_600.0,
             observer=seen or Seen(),
         )
         await made.start()
@@ -261,7 +262,7 @@ async def test_an_entry_that_was_forged_revokes_nothing_and_stays_where_it_is(re
         admin.xadd("verifier:revocations", {"x": "y"})
     async with store_at(redis.url, seen=seen) as store:
         told = Seen()
-        one = SharedList(store, max_entries=10, grace=1.0, deny=True, observer=told)
+        one = SharedList(store, max_entries=10, grace=1.0, deny=True, keep=3_600.0, observer=told)
         await one.start()
         await one.stop()
         assert (names(one), one.outage()) == (set(), None)
@@ -390,3 +391,103 @@ async def test_a_list_settles_when_it_is_read_or_after_its_grace(redis: RedisSer
             assert not one.settled()
             await eventually(one.settled)
             assert one.unread_for() > 0.5
+
+
+async def test_a_copy_that_is_gone_before_it_was_read_is_missed_too(redis: RedisServer) -> None:
+    async with replica(redis.url) as one:
+        await one.revoke(revocation("a"))
+        await eventually(lambda: one.held)
+        with redis.admin() as admin:
+            for _ in range(100):
+                found: Any = admin.xrange("verifier:revocations")
+                if found:
+                    admin.xdel("verifier:revocations", *[position for position, _ in found])
+                await asyncio.sleep(0.01)
+        await eventually(lambda: _is_listed(redis, {"a"}), within=10.0)
+
+
+async def test_noise_does_not_hide_what_was_taken_out(redis: RedisServer) -> None:
+    async with replica(redis.url) as one:
+        await one.revoke(revocation("a"))
+        with redis.admin() as admin:
+            found: Any = admin.xrange("verifier:revocations")
+            await asyncio.sleep(0.5)
+            for number in range(100):
+                admin.xadd("verifier:revocations", {"e": b"noise"})
+                if number == 20:
+                    admin.xdel("verifier:revocations", found[0][0])
+                await asyncio.sleep(0.02)
+        assert await _is_listed(redis, {"a"})
+
+
+async def test_copies_are_made_although_somebody_pretends_to_make_them(redis: RedisServer) -> None:
+    async with replica(redis.url, keys=(OLD,)) as before:
+        await before.revoke(revocation("a"))
+    with redis.admin() as admin:
+        admin.set("verifier:reseal", "x")
+    async with replica(redis.url, keys=(NEW, OLD)):
+        await eventually(lambda: _is_listed(redis, {"a"}, NEW), within=10.0)
+
+
+async def test_a_log_that_is_far_too_long_is_read_in_the_end(redis: RedisServer) -> None:
+    async with replica(redis.url, max_entries=10) as one, replica(redis.url, max_entries=10) as other:
+        await one.revoke(revocation("a"))
+        with redis.admin() as admin:
+            found: Any = admin.xrange("verifier:revocations")
+            pipeline = admin.pipeline(transaction=False)
+            for _ in range(2_000):
+                pipeline.xadd("verifier:revocations", {"e": "noise"})
+            pipeline.xdel("verifier:revocations", found[0][0])
+            pipeline.execute()
+        await one.revoke(revocation("b"))
+        await eventually(lambda: names(other) == {"a", "b"}, within=10.0)
+
+
+async def test_an_entry_that_is_too_large_to_be_read_is_removed_with_its_log(redis: RedisServer) -> None:
+    async with replica(redis.url) as one:
+        await one.revoke(revocation("a"))
+        with redis.admin() as admin:
+            admin.xadd("verifier:revocations", {"e": bytes(400 * 2**20)})
+        await eventually(lambda: _is_small(redis), within=25.0)
+        await eventually(lambda: _is_listed(redis, {"a"}), within=10.0)
+
+
+def _is_small(redis: RedisServer) -> bool:
+    with redis.admin() as admin:
+        return int(str(admin.memory_usage("verifier:revocations") or 0)) < 2**20
+
+
+async def test_a_copy_that_comes_after_a_lift_revokes_nothing(redis: RedisServer) -> None:
+    made = revocation("a")
+    async with store_at(redis.url) as store, replica(redis.url) as one:
+        await one.revoke(made)
+        await one.lift("a")
+        await store.append("revocations", [(pack(made), made.expires_at)])
+        await one.revoke(revocation("b"))
+        async with replica(redis.url) as later:
+            assert names(later) == {"b"}
+        await asyncio.sleep(0.6)
+        assert names(one) == {"b"}
+
+
+async def test_a_lift_that_redis_lost_is_put_back(redis: RedisServer) -> None:
+    """A failover to a replica of Redis that was behind."""
+    async with replica(redis.url) as one, replica(redis.url) as other:
+        await one.revoke(revocation("a"))
+        await knows(other, "a")
+        with redis.admin() as admin:
+            before = admin.dump("verifier:revocations")
+        await one.lift("a")
+        await knows(other)
+        with redis.admin() as admin:
+            admin.restore("verifier:revocations", 0, before, replace=True)  # type: ignore[arg-type]
+        await eventually(lambda: _is_listed(redis, set()))
+        assert names(one) == names(other) == set()
+
+
+async def test_what_nobody_can_open_is_taken_out_in_the_end(redis: RedisServer) -> None:
+    with redis.admin() as admin:
+        command(admin, "XADD", "verifier:revocations", f"{int((time() - 3_601) * 1_000)}-0", "e", "noise")
+        admin.xadd("verifier:revocations", {"e": "noise"})
+        async with replica(redis.url):
+            await eventually(lambda: admin.xlen("verifier:revocations") == 1)

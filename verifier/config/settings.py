@@ -134,7 +134,7 @@ class RedisSettings(_Section):
         0.05,
         ge=0.005,
         le=1,
-        description="Longest time a request waits for Redis, connecting included; then it goes on without.",
+        description="Longest time that one command may take, connecting included; then it counts as a miss.",
     )
     connections: int = Field(16, ge=2, le=256, description="Connections to Redis at once.")
 

@@ -4,7 +4,7 @@ After ``check_type``, two tables in the order in which they are asked. ``IDENTIT
 for all: its outcome is cached with the identity. ``STANDING`` depends on the time and is asked on every decision,
 cached or not. Each check is a function of its own, so that ``explain`` can run the very same ones.
 
-Nothing in this module may run before ``core/signature.py`` agreed.
+Nothing in this module may run before ``core/signature.py`` agreed, or the issuer was asked.
 """
 
 from collections.abc import Callable, Mapping

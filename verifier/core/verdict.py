@@ -9,7 +9,7 @@ from verifier.core.reasons import FAMILY, Family, Reason
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who a token speaks for. Made only by ``core/claims.py``, after the signature held.
+    """Who a token speaks for. Made only by ``core/claims.py``, after the signature held or the issuer was asked.
 
     Times are in seconds since 1970 (RFC 7519 §2, NumericDate).
     """

@@ -102,6 +102,9 @@ class Metrics:
         self.revocations_unread = self._gauge(
             "revocations_unread_seconds", "Time since the list of revocations was last read to its end."
         )
+        self.revocations_fading = self._gauge(
+            "revocations_fading", "Revocations in Redis that only the second of our sealing keys opens."
+        )
         self.revocation_lag = Histogram(
             "verifier_revocation_lag_seconds",
             "Time from a revocation on another replica to its arrival here, by their clocks.",

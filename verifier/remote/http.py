@@ -1,4 +1,4 @@
-"""One way to fetch a document: bounded in time and size, over TLS, to exactly the address that was asked."""
+"""One way to ask somebody outside: bounded in time and size, over TLS, at exactly the address that was asked."""
 
 import asyncio
 import ipaddress

@@ -77,4 +77,5 @@ class Gauges:
         metrics.cache_entries.labels("identity", "memory").set(len(self.cache))
         metrics.revocations.set(len(self.revocations.held))
         metrics.revocations_unread.set(self.revocations.unread_for())
+        metrics.revocations_fading.set(self.revocations.fading())
         metrics.connections.set(self.connections())

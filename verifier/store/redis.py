@@ -26,11 +26,11 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import ClusterError, RedisError, ResponseError
+from redis.exceptions import ClusterError, NoPermissionError, RedisError, ResponseError
 
 from verifier.core.breaker import Breaker
 from verifier.core.sealing import ENTROPY_BYTES, Refusal, Refused, Sealer
-from verifier.ports import Unreachable
+from verifier.ports import Forbidden, Unreachable
 from verifier.store.servers import RedisServers, Topology
 
 PROBE_PAUSE = 0.25
@@ -330,7 +330,8 @@ class RedisStore:
             self._observer.redis_failed(command, error)
             if _is_about_health(error):
                 self._fail(_describe(error))
-            raise Unreachable(f"{command}: {type(error).__name__}") from None
+            refused = Forbidden if isinstance(error, NoPermissionError) else Unreachable
+            raise refused(f"{command}: {type(error).__name__}") from None
         self._observer.redis_took(command, monotonic() - began)
         self._breaker.succeeded()
         return result
