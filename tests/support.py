@@ -277,3 +277,28 @@ async def eventually(holds: Callable[[], Any], within: float = 5.0) -> None:
             if await result if asyncio.iscoroutine(result) else result:
                 return
             await asyncio.sleep(0.01)
+
+
+@dataclass
+class Stalls:
+    """``slack``: seconds by which a measured wait may be longer because this process was not given the processor."""
+
+    slack: float = 0.05
+
+
+@asynccontextmanager
+async def stalls() -> AsyncIterator[Stalls]:
+    """Watches how late the loop is, for what is measured meanwhile."""
+    seen = Stalls()
+
+    async def watch() -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.005)
+            seen.slack = max(seen.slack, 4 * (time.monotonic() - before - 0.005))
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield seen
+    finally:
+        watching.cancel()

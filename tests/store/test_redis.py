@@ -14,7 +14,7 @@ import pytest
 
 from tests import tls
 from tests.redis_servers import Line, RedisServer, command, line_to, redis_cluster, redis_sentinels, redis_server
-from tests.support import eventually
+from tests.support import eventually, stalls
 from verifier.core.sealing import ENTROPY_BYTES, Sealer
 from verifier.ports import Forbidden, Unreachable
 from verifier.store.redis import RedisStore, connect
@@ -396,9 +396,10 @@ async def test_nobody_waits_longer_than_twice_the_limit(fault: str, connected: b
             assert await attempted(store.get(f"entry:{number}")) is None
             waits.append(monotonic() - began)
 
-        await asyncio.gather(*map(ask, range(60)))
+        async with stalls() as seen:
+            await asyncio.gather(*map(ask, range(60)))
     assert len(waits) == 60
-    assert max(waits) <= 0.2
+    assert max(waits) <= 0.2 + seen.slack
 
 
 async def _break(line: Line, fault: str) -> None:
@@ -437,9 +438,10 @@ async def test_a_server_that_was_stopped_is_not_waited_for() -> None:
             store.put("entry", b"content", 60.0)
             await eventually(lambda: _has(store, "entry"))
             server.pause()
-            began = monotonic()
-            assert await attempted(store.get("entry")) is None
-            assert monotonic() - began <= 0.2
+            async with stalls() as seen:
+                began = monotonic()
+                assert await attempted(store.get("entry")) is None
+                assert monotonic() - began <= 0.2 + seen.slack
             server.resume()
             await eventually(lambda: _has(store, "entry"))
 
