@@ -1,8 +1,8 @@
--- Asks the verifier about one request. In haproxy.cfg: http-request lua.verifier http://127.0.0.1:8080/forward-auth
+-- Asks the verifier about one request. In haproxy.cfg: http-request lua.verifier http://127.0.0.1:8001/forward-auth
 --
 -- An allow sets txn.verifier_allowed and the identity headers; whatever else happens answers the client here.
 
-local TIMEOUT = 1000 -- milliseconds
+local TIMEOUT = 3000 -- milliseconds; the backend that the question goes to gives up sooner
 local IDENTITY = { "X-Auth-Subject", "X-Auth-Issuer", "X-Auth-Client-Id", "X-Auth-Scope", "X-Auth-Expires" }
 local PASSED_ON = { "WWW-Authenticate", "Retry-After", "Content-Type", "Cache-Control" }
 local DENIALS = { [400] = true, [401] = true, [403] = true, [503] = true }

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import pytest
 
-from tests.e2e.gateways.peers import Message
+from tests.e2e.gateways.peers import Message, exchange, request
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "gateways"
 
@@ -63,6 +63,12 @@ class Gateway:
         """The target that the verifier was told."""
         return asked.values("X-Forwarded-Uri")[0]
 
+    def told_host(self, asked: Message) -> str:
+        return asked.values("X-Forwarded-Host")[0]
+
+    def told_method(self, asked: Message) -> str:
+        return asked.values("X-Forwarded-Method")[0]
+
     def addresses(self) -> Mapping[str, str]:
         """What is replaced in the files."""
         return {
@@ -95,7 +101,7 @@ class Gateway:
                 [program, *self.command()], stdout=output, stderr=output, cwd=self.folder, env=environment
             )
         deadline = time.monotonic() + 20
-        while not self._listens():
+        while not self.asks():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise RuntimeError(f"{self.name} does not start:\n{self.output()}")
@@ -115,11 +121,14 @@ class Gateway:
     def output(self) -> str:
         return (self.folder / "output").read_text(errors="replace")
 
-    def _listens(self) -> bool:
+    def asks(self) -> bool:
+        """Whether it listens and asks the verifier; Traefik listens before it knows of any route."""
+        return self.answers(401)
+
+    def answers(self, status: int) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return True
-        except OSError:
+            return exchange(self.port, request()).status == status
+        except (OSError, IndexError):
             return False
 
 
@@ -130,7 +139,17 @@ class Nginx(Gateway):
     when_ambiguous = 401
 
     def told(self, asked: Message) -> str:
-        return asked.values("X-Original-URL")[0].removeprefix("http://api.example")
+        return "/" + self._url(asked)[1]
+
+    def told_host(self, asked: Message) -> str:
+        return self._url(asked)[0]
+
+    def told_method(self, asked: Message) -> str:
+        return asked.values("X-Original-Method")[0]
+
+    def _url(self, asked: Message) -> tuple[str, str]:
+        host, _, target = asked.values("X-Original-URL")[0].removeprefix("http://").partition("/")
+        return host, target
 
     def render(self) -> None:
         super().render()
@@ -151,8 +170,16 @@ class HAProxy(Gateway):
     name = program = "haproxy"
     how_to_get = "apt-get install haproxy"
 
+    def __init__(self, folder: Path, verifier: int, application: int) -> None:
+        super().__init__(folder, verifier, application)
+        self._inner = free_port()
+
     def addresses(self) -> Mapping[str, str]:
-        return {**super().addresses(), "/etc/haproxy/verifier.lua": str(self.folder / "verifier.lua")}
+        return {
+            **super().addresses(),
+            "127.0.0.1:8001": f"127.0.0.1:{self._inner}",
+            "/etc/haproxy/verifier.lua": str(self.folder / "verifier.lua"),
+        }
 
     def command(self) -> list[str]:
         return ["-db", "-f", str(self.folder / "haproxy.cfg")]
@@ -161,10 +188,17 @@ class HAProxy(Gateway):
 class Caddy(Gateway):
     name = program = "caddy"
     how_to_get = "apt-get install caddy"
-    when_dead = when_slow = 502
+    when_dead = 502
+    when_slow = 504
+
+    def __init__(self, folder: Path, verifier: int, application: int) -> None:
+        super().__init__(folder, verifier, application)
+        self._admin = free_port()
 
     def addresses(self) -> Mapping[str, str]:
-        return {**super().addresses(), "127.0.0.1:2019": f"127.0.0.1:{free_port()}"}
+        addresses = dict(super().addresses())
+        del addresses["127.0.0.1:8000"]
+        return {**addresses, "http://:8000": f"http://:{self.port}", "127.0.0.1:2019": f"127.0.0.1:{self._admin}"}
 
     def command(self) -> list[str]:
         return ["run", "--adapter", "caddyfile", "--config", str(self.folder / "Caddyfile")]
@@ -175,6 +209,7 @@ class Traefik(Gateway):
     how_to_get = "get a release of Traefik 3"
     when_dead = 502
     when_slow = 504
+    to_http_1_0 = 404
 
     def __init__(self, folder: Path, verifier: int, application: int) -> None:
         super().__init__(folder, verifier, application)
@@ -205,6 +240,12 @@ class Envoy(Gateway):
 
     def told(self, asked: Message) -> str:
         return asked.target.removeprefix("/ext-authz")
+
+    def told_host(self, asked: Message) -> str:
+        return asked.values("Host")[0]
+
+    def told_method(self, asked: Message) -> str:
+        return asked.first[0]
 
     def command(self) -> list[str]:
         return ["-c", str(self.folder / "envoy.yaml"), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 Headers = list[tuple[str, str]]
 
@@ -37,6 +37,11 @@ class Message:
 
     def values(self, name: str) -> list[str]:
         return values(self.headers, name)
+
+
+def as_sent(text: str) -> str:
+    """What aiohttp read as UTF-8, byte by byte."""
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
 def parse(head: bytes, body: bytes = b"") -> Message:
@@ -83,7 +88,9 @@ class _Connection(socketserver.StreamRequestHandler):
             head += line
         if not head:
             return
-        self.server.application.got.append(parse(head.removesuffix(b"\r\n")))  # type: ignore[attr-defined]
+        message = parse(head.removesuffix(b"\r\n"))
+        body = self.rfile.read(int((message.values("Content-Length") or ["0"])[0]))
+        self.server.application.got.append(replace(message, body=body))  # type: ignore[attr-defined]
         self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
 
 
@@ -152,7 +159,9 @@ class Verifier:
         """What it was asked since this was last called."""
         answer = exchange(self.port, request("/_asked"))
         return [
-            Message((entry["method"], entry["target"]), [(name, value) for name, value in entry["headers"]])
+            Message(
+                (entry["method"], as_sent(entry["target"])), [(name, as_sent(value)) for name, value in entry["headers"]]
+            )
             for entry in json.loads(answer.body)
         ]
 

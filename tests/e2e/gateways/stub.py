@@ -38,7 +38,8 @@ class Stub:
 
     async def decide(self, request: web.BaseRequest) -> web.StreamResponse:
         for_nginx = request.raw_path == "/auth-request"
-        if not for_nginx and request.raw_path != "/forward-auth" and not request.raw_path.startswith("/ext-authz/"):
+        for_others = request.raw_path.removesuffix("?") == "/forward-auth"
+        if not for_nginx and not for_others and not request.raw_path.startswith("/ext-authz/"):
             return web.Response(status=404)
         values = request.headers.getall("Authorization", [])
         token = values[0].removeprefix("Bearer ") if len(values) == 1 and "," not in values[0] else ""

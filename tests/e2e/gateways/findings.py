@@ -1,0 +1,30 @@
+"""``python -m tests.e2e.gateways.findings`` writes docs/gateways/findings.md; a test compares it with what it sees."""
+
+import tempfile
+from pathlib import Path
+
+from tests.e2e.gateways.gateways import GATEWAYS
+from tests.e2e.gateways.scene import scene
+
+PAGE = Path(__file__).parents[3] / "docs" / "gateways" / "findings.md"
+HEAD = """# What gateways make of a target
+
+Each gateway runs with its files of `deploy/gateways/` between a client that sends bytes as they are, a verifier that
+allows everything, and an application that remembers what it got. *of* is followed by the host. An answer without a row's
+end was the gateway's own, and nobody was asked.
+
+Written by `python -m tests.e2e.gateways.findings`; `make e2e` fails when it sees something else.
+"""
+
+
+def main() -> None:
+    parts = [HEAD]
+    for kind in GATEWAYS:
+        with tempfile.TemporaryDirectory() as folder, scene(kind, Path(folder)) as made:
+            parts.append(f"## {kind.name}\n\n" + "\n".join(made.findings()) + "\n")
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text("\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()
