@@ -9,9 +9,9 @@ from tests.e2e.gateways.scene import scene
 PAGE = Path(__file__).parents[3] / "docs" / "gateways" / "findings.md"
 HEAD = """# What gateways make of a target
 
-Each gateway runs with its files of `deploy/gateways/` between a client that sends bytes as they are, a verifier that
-allows everything, and an application that remembers what it got. *of* is followed by the host. An answer without a row's
-end was the gateway's own, and nobody was asked.
+Each gateway runs with its files of `deploy/gateways/` between a client that sends bytes as they are and `Host:
+api.example`, a verifier that allows everything, and an application that remembers what it got. *of* is followed by the
+host. Where both columns are empty, the gateway answered by itself and asked nobody. `\\xe9` is one byte.
 
 Written by `python -m tests.e2e.gateways.findings`; `make e2e` fails when it sees something else.
 """

@@ -47,7 +47,9 @@ class Gateway:
     @classmethod
     def found(cls) -> str | None:
         """The program: what the environment names (``NGINX=/path/to/nginx``), else the one on the PATH."""
-        return os.environ.get(cls.program.upper()) or shutil.which(cls.program) or shutil.which(f"/usr/sbin/{cls.program}")
+        return (
+            os.environ.get(cls.program.upper()) or shutil.which(cls.program) or shutil.which(f"/usr/sbin/{cls.program}")
+        )
 
     @classmethod
     def require(cls) -> None:
@@ -155,7 +157,8 @@ class Nginx(Gateway):
         super().render()
         # What Debian's nginx.conf does: it includes conf.d/*.conf within http.
         temporary = "\n".join(
-            f"    {kind}_temp_path {self.folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+            f"    {kind}_temp_path {self.folder}/{kind};"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         (self.folder / "nginx.conf").write_text(
             f"daemon off;\nworker_processes 1;\npid {self.folder}/pid;\nerror_log stderr;\nevents {{}}\n"

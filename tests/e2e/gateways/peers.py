@@ -160,7 +160,8 @@ class Verifier:
         answer = exchange(self.port, request("/_asked"))
         return [
             Message(
-                (entry["method"], as_sent(entry["target"])), [(name, as_sent(value)) for name, value in entry["headers"]]
+                (entry["method"], as_sent(entry["target"])),
+                [(name, as_sent(value)) for name, value in entry["headers"]],
             )
             for entry in json.loads(answer.body)
         ]
