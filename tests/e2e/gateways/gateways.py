@@ -1,4 +1,4 @@
-"""The gateways, each run with its files of ``deploy/gateways/``, in which nothing but addresses and paths is replaced."""
+"""The gateways, each run with its files of ``deploy/gateways/``; only addresses and paths are replaced in them."""
 
 import os
 import shutil

@@ -111,6 +111,22 @@ def test_a_body_goes_to_the_application_alone(made: Scene) -> None:
     assert seen.asked[0].values("Transfer-Encoding") == []
 
 
+def upgrade(protocol: str) -> bytes:
+    sent = request("/pets", f"Upgrade: {protocol}", "HTTP2-Settings: AAMAAABkAAQAAP__", token="good")
+    return sent.replace(b"Connection: close", b"Connection: Upgrade, HTTP2-Settings, close")
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "H2C", "websocket, h2c", "h2c, websocket"])
+def test_the_connection_is_not_handed_over_to_the_application(made: Scene, protocol: str) -> None:
+    for got in made.send(upgrade(protocol)).got:
+        assert "h2c" not in "".join(got.values("Upgrade")).lower()
+
+
+def test_the_verifier_is_not_asked_for_another_protocol(made: Scene) -> None:
+    for asked in made.send(upgrade("websocket")).asked:
+        assert asked.values("Upgrade") == []
+
+
 def test_the_request_id_is_passed_to_both(made: Scene) -> None:
     seen = made.send(request("/pets", "X-Request-Id: 4711", token="good"))
     assert seen.asked[0].values("X-Request-Id") == seen.got[0].values("X-Request-Id") == ["4711"]
