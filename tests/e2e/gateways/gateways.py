@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -46,10 +47,11 @@ class Gateway:
 
     @classmethod
     def found(cls) -> str | None:
-        """The program: what the environment names (``NGINX=/path/to/nginx``), else the one on the PATH."""
-        return (
-            os.environ.get(cls.program.upper()) or shutil.which(cls.program) or shutil.which(f"/usr/sbin/{cls.program}")
-        )
+        """The program: what the environment names (``NGINX=/path/to/nginx``), else the one on the PATH, else one where
+        Debian puts servers or beside Python."""
+        elsewhere = f"/usr/sbin:/usr/local/sbin:{Path(sys.executable).parent}"
+        named = os.environ.get(cls.program.upper())
+        return named or shutil.which(cls.program) or shutil.which(cls.program, path=elsewhere)
 
     @classmethod
     def require(cls) -> None:
