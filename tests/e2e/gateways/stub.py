@@ -1,8 +1,9 @@
 """Stands in for the verifier until its endpoints for gateways exist; the contract is theirs.
 
 ``python -m tests.e2e.gateways.stub`` prints its port and answers by the token: ``good`` 200, ``bad`` 401, ``short``
-403, ``undecided`` 503 (500 to nginx), ``slow`` 200 after three seconds, two tokens 400 (401 to nginx), and anything
-else 401. ``GET /_asked`` tells, once, what it was asked.
+403, ``undecided`` 503 (500 to nginx), ``slow`` 200 after three seconds, ``kept`` 200 to a new connection and an end
+without an answer to a kept one, two tokens 400 (401 to nginx), and anything else 401. ``GET /_asked`` tells, once, what
+it was asked.
 """
 
 import argparse
@@ -27,6 +28,7 @@ DELAY = 3.0
 class Stub:
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
+        self._peers: set[Any] = set()
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.raw_path == "/_asked":
@@ -34,9 +36,12 @@ class Stub:
             return web.json_response(asked)
         headers = [(name, value) for name, value in request.headers.items()]
         self.asked.append({"method": request.method, "target": request.raw_path, "headers": headers})
-        return await self.decide(request)
+        peer = request.transport and request.transport.get_extra_info("peername")
+        kept = peer in self._peers
+        self._peers.add(peer)
+        return await self.decide(request, kept)
 
-    async def decide(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def decide(self, request: web.BaseRequest, kept: bool) -> web.StreamResponse:
         for_nginx = request.raw_path == "/auth-request"
         for_others = request.raw_path.removesuffix("?") == "/forward-auth"
         if not for_nginx and not for_others and not request.raw_path.startswith("/ext-authz/"):
@@ -45,7 +50,9 @@ class Stub:
         token = values[0].removeprefix("Bearer ") if len(values) == 1 and "," not in values[0] else ""
         if token == "slow":
             await asyncio.sleep(DELAY)
-        if token in {"good", "slow"}:
+        if token == "kept" and kept and request.transport is not None:
+            request.transport.close()
+        if token in {"good", "slow", "kept"}:
             return web.Response(headers=IDENTITY)
         if token == "short":
             return denial(403, {"WWW-Authenticate": SHORT})

@@ -168,6 +168,13 @@ def test_nobody_passes_when_the_verifier_is_slow_and_it_is_asked_once(made: Scen
     assert len(seen.asked) == 1
 
 
+def test_a_connection_that_the_verifier_closed_meanwhile_is_no_denial(made: Scene) -> None:
+    for _ in range(3):
+        assert made.send(request(token="good")).answer.status == 200
+        seen = made.send(request(token="kept"))
+        assert (seen.answer.status, identity(seen.got[0])) == (200, OURS)
+
+
 def test_nobody_passes_when_the_verifier_answers_nothing(made: Scene) -> None:
     with made.verifier.paused():
         answer, got, seconds = made.send_unasked(request(token="good"))
