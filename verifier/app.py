@@ -2,9 +2,11 @@
 
 import resource
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import aiohttp
@@ -15,7 +17,9 @@ from verifier import __version__
 from verifier.config import IssuerSettings, Settings
 from verifier.config.files import sealing_keys
 from verifier.config.issuers import core_issuer
+from verifier.config.routes import core_routes
 from verifier.config.settings import IntrospectionSettings
+from verifier.core import claim_path
 from verifier.core.algorithms import KEY_TYPE, WORTH_SHARING
 from verifier.core.issuer import TENANT, Issuers
 from verifier.core.keys import KeySet
@@ -48,6 +52,7 @@ from verifier.store.revocations import LocalList, RevocationList, SharedList
 from verifier.store.servers import parse as parse_servers
 from verifier.store.shared import NotShared, Shared
 from verifier.surfaces import surfaces
+from verifier.surfaces.identity_headers import IdentityHeaders
 
 OPS_BOUNDS = Bounds(header_bytes=8_190, body_bytes=65_536, connections=256, read_timeout=5.0, keepalive_timeout=75.0)
 OTHER_DESCRIPTORS = 128
@@ -118,9 +123,12 @@ async def serving(
             observer=observer,
             limits=_limits(settings, store),
             clock=time.time,
+            routes=core_routes(settings),
         )
         stack.push_async_callback(engine.stop)
-        data = HttpServer(data_port.routes(surfaces(), engine, observer), bounds, observer)
+        identity = IdentityHeaders({name: claim_path.parse(claim) for name, claim in settings.identity_headers.items()})
+        served = data_port.routes(surfaces(), engine, observer, identity)
+        data = HttpServer(served, bounds, observer, _trusted(settings.trusted_proxies))
         gauges = ops_port.Gauges(metrics, sources, introspectors, cache, revocations, lambda: len(data.connections))
         without_keys = any(not issuer.has_keys for issuer in issuers)
         ops_routes: Routes = ops_port.routes(gauges, without_keys=without_keys)
@@ -269,6 +277,21 @@ def _freshness(settings: Settings, issuer: IssuerSettings) -> Freshness:
     if issuer.jwks_file or issuer.public_key_files or issuer.secret_file:
         return Freshness(FILE_INTERVAL, keys.max_stale, FILE_INTERVAL, keys.deadline)
     return Freshness(keys.refresh, keys.max_stale, keys.unknown_kid_cooldown, keys.deadline)
+
+
+def _trusted(networks: Iterable[str]) -> Callable[[str], bool]:
+    """Whether a peer's address is in one of ``networks``; that of a Unix socket is empty, and trusted."""
+    known = tuple(map(ip_network, networks))
+
+    @lru_cache(1_024)
+    def is_trusted(peer: str) -> bool:
+        if not peer:
+            return True
+        address = ip_address(peer.partition("%")[0])
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        return any(mapped in network for network in known)
+
+    return is_trusted
 
 
 def _bounds(settings: Settings) -> Bounds:

@@ -23,7 +23,8 @@ class Observer:
     def decided(self, surface: str, verdict: Verdict, request_id: str) -> None:
         """Count a verdict, and write the line of a denial."""
         if isinstance(verdict, Allowed):
-            self.metrics.decisions.labels(surface, verdict.principal.issuer_name, "allow", "").inc()
+            issuer = "" if verdict.principal is None else verdict.principal.issuer_name
+            self.metrics.decisions.labels(surface, issuer, "allow", "").inc()
             return
         outcome = "undecided" if verdict.undecided else "deny"
         self.metrics.decisions.labels(surface, verdict.issuer, outcome, str(verdict.reason)).inc()

@@ -1,0 +1,251 @@
+"""From a request's method, host and path to what it demands: the first route that matches, in their order."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from verifier.core import paths
+from verifier.core.paths import Form
+from verifier.core.policy import NOTHING, Requirement
+from verifier.core.reasons import Reason, Rejected
+
+ONE = "*"
+"""The segment of a pattern that stands for any one."""
+
+REST = "**"
+"""The last segment of a pattern, for whatever follows, and for nothing."""
+
+
+class Access(StrEnum):
+    """Who may take a route."""
+
+    AUTHENTICATED = "authenticated"
+    ANONYMOUS = "anonymous"  # a token that is present must still be good
+    DENIED = "denied"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request wants to do. ``path`` is as it came, without the query; ``host`` may have a port.
+
+    ``is_preflight``: a browser asks whether it may (Fetch, CORS-preflight request).
+    """
+
+    method: str
+    host: str | None
+    path: str
+    is_preflight: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """``segments`` are literal and decoded, or ``ONE``. ``rest``: whatever follows matches too."""
+
+    segments: tuple[str | None, ...]  # None stands for any one
+    rest: bool = False
+
+    def __str__(self) -> str:
+        return "/" + "/".join([*(ONE if one is None else one for one in self.segments), *([REST] if self.rest else [])])
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One rule. No ``methods`` and no ``hosts`` mean any; a host ``*.acme.example`` stands for all below it."""
+
+    name: str
+    pattern: Pattern
+    methods: frozenset[str] = frozenset()
+    hosts: frozenset[str] = frozenset()
+    access: Access = Access.AUTHENTICATED
+    requirement: Requirement = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What applies to a request. ``refusal`` says why it can be none, where that is so."""
+
+    access: Access
+    requirement: Requirement = NOTHING
+    route: Route | None = None
+    refusal: Rejected | None = None
+
+
+TOKEN_ONLY = Rule(Access.AUTHENTICATED)
+"""For questions about a token alone."""
+
+
+def parse(pattern: str) -> Pattern:
+    """The pattern that ``pattern`` writes: ``/pets/{id}``, ``/pets/*``, ``/public/**``.
+
+    Raises ``ValueError``, saying what was expected.
+    """
+    if not pattern.startswith("/"):
+        raise ValueError("expected a path that begins with /")
+    written = pattern[1:].split("/")
+    rest = written[-1] == REST
+    if rest or written[-1] == "":  # a last slash makes no other path
+        written.pop()
+    return Pattern(tuple(map(_segment, written)), rest)
+
+
+def _segment(written: str) -> str | None:
+    if written == ONE or re.fullmatch(r"\{[^{}*]+\}", written):
+        return None
+    if written == "" or {"*", "{", "}"}.intersection(written):
+        raise ValueError(
+            f"{written!r}: *, ** (at the end alone) and {{name}} stand for whole segments, and none is empty"
+        )
+    try:
+        decoded = paths.segments(f"/{written}")
+    except Rejected as refusal:
+        raise ValueError(refusal.detail) from None
+    if decoded != (written,):
+        raise ValueError(f"{written!r}: patterns are written decoded, and without dot segments")
+    return written
+
+
+def check_access(rule: Rule) -> None:
+    """Raises ``Rejected``: ``route_denied``."""
+    if rule.refusal is not None:
+        raise Rejected(rule.refusal.reason, rule.refusal.detail)
+    if rule.access is Access.DENIED:
+        raise Rejected(Reason.ROUTE_DENIED, "nobody may do this")
+
+
+class Routes:
+    """All routes, arranged so that many are matched as fast as few."""
+
+    def __init__(
+        self,
+        routes: Iterable[Route],
+        *,
+        default: Access,
+        permitted: Set[Form] = frozenset(),
+        answers_preflights: bool = False,
+    ) -> None:
+        self.all = tuple(routes)
+        self._default = Rule(default)
+        self._permitted = permitted
+        self._answers_preflights = answers_preflights
+        named = {host for route in self.all for host in route.hosts}
+        self._below = frozenset(host[1:] for host in named if host.startswith("*."))
+        self._named = frozenset(host for host in named if not host.startswith("*."))
+        self._tables: dict[str, _Node] = {}
+
+    def rule(self, target: Target | None) -> Rule:
+        """What applies to ``target``. Never raises: what cannot be read in one way is denied."""
+        if target is None:
+            return TOKEN_ONLY
+        try:
+            segments = paths.segments(target.path, self._permitted)
+            host = None if target.host is None else paths.host(target.host)
+        except Rejected as refusal:
+            return Rule(Access.DENIED, refusal=refusal)
+        route = self.find(target.method, host, segments)
+        rule = self._default if route is None else Rule(route.access, route.requirement, route)
+        if target.is_preflight and self._answers_preflights and rule.access is not Access.DENIED:
+            return Rule(Access.ANONYMOUS, route=route)
+        return rule
+
+    def find(self, method: str, host: str | None, segments: Sequence[str]) -> Route | None:
+        """The first route for ``method``, ``host`` (as ``paths.host`` gives it) and decoded ``segments``."""
+        place = self._table(host).find(method, segments)
+        return None if place is None else self.all[place]
+
+    def _table(self, host: str | None) -> "_Node":
+        """The routes that are for ``host``: the same for all hosts below one that is named."""
+        key = host or ""
+        if key not in self._named:
+            below = (key[dot:] for dot, character in enumerate(key) if character == ".")
+            key = next((f"*{suffix}" for suffix in below if suffix in self._below), "")
+        table = self._tables.get(key)
+        if table is None:
+            table = self._tables[key] = _Node()
+            for place, route in enumerate(self.all):
+                if not route.hosts or any(_is_for(name, key) for name in route.hosts):
+                    table.add(place, route)
+        return table
+
+
+def _is_for(name: str, host: str) -> bool:
+    """Whether routes of the host ``name`` are for ``host``, which may stand for all below one itself."""
+    return name == host or (name.startswith("*.") and host.removeprefix("*").endswith(name[1:]) and host != name[2:])
+
+
+@dataclass(slots=True)
+class _Node:
+    """Routes by their next segment. Places are those in ``Routes.all``: the lowest counts."""
+
+    literal: dict[str, "_Node"] = field(default_factory=dict)
+    any_one: "_Node | None" = None
+    here: list[tuple[int, frozenset[str]]] = field(default_factory=list)
+    rest: list[tuple[int, frozenset[str]]] = field(default_factory=list)
+
+    def add(self, place: int, route: Route) -> None:
+        node = self
+        for segment in route.pattern.segments:
+            if segment is None:
+                node.any_one = node.any_one or _Node()
+                node = node.any_one
+            else:
+                node = node.literal.setdefault(segment, _Node())
+        methods = route.methods | {"HEAD"} if "GET" in route.methods else route.methods  # a GET without its body
+        (node.rest if route.pattern.rest else node.here).append((place, methods))
+
+    def find(self, method: str, segments: Sequence[str]) -> int | None:
+        """The place of the first route. Every node is looked at once: there are two ways on from each segment."""
+        best: int | None = None
+        level = [self]
+        for segment in segments:
+            following: list[_Node] = []
+            for node in level:
+                best = _first(best, node.rest, method)
+                literal = node.literal.get(segment)
+                if literal is not None:
+                    following.append(literal)
+                if node.any_one is not None:
+                    following.append(node.any_one)
+            level = following
+            if not level:
+                return best
+        for node in level:
+            best = _first(_first(best, node.rest, method), node.here, method)
+        return best
+
+
+def _first(best: int | None, entries: list[tuple[int, frozenset[str]]], method: str) -> int | None:
+    for place, methods in entries:
+        if best is not None and place > best:
+            return best
+        if not methods or method in methods:
+            return place
+    return best
+
+
+def shadowed(routes: Sequence[Route]) -> Mapping[str, str]:
+    """Routes that can never match, by name, with the earlier one that takes everything of theirs."""
+    found: dict[str, str] = {}
+    for place, route in enumerate(routes):
+        for earlier in routes[:place]:
+            if _covers(earlier, route):
+                found[route.name] = earlier.name
+                break
+    return found
+
+
+def _covers(earlier: Route, later: Route) -> bool:
+    methods = not earlier.methods or (bool(later.methods) and later.methods <= earlier.methods)
+    hosts = not earlier.hosts or (
+        bool(later.hosts) and all(any(_is_for(name, host) for name in earlier.hosts) for host in later.hosts)
+    )
+    return methods and hosts and _covers_path(earlier.pattern, later.pattern)
+
+
+def _covers_path(earlier: Pattern, later: Pattern) -> bool:
+    if earlier.rest:
+        if len(later.segments) < len(earlier.segments):
+            return False
+    elif later.rest or len(later.segments) != len(earlier.segments):
+        return False
+    return all(one is None or one == other for one, other in zip(earlier.segments, later.segments, strict=False))
