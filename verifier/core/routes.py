@@ -96,12 +96,8 @@ def _segment(written: str) -> str | None:
         raise ValueError(
             f"{written!r}: *, ** (at the end alone) and {{name}} stand for whole segments, and none is empty"
         )
-    try:
-        decoded = paths.segments(f"/{written}")
-    except Rejected as refusal:
-        raise ValueError(refusal.detail) from None
-    if decoded != (written,):
-        raise ValueError(f"{written!r}: patterns are written decoded, and without dot segments")
+    if written in (".", "..") or not written.isprintable() or {"%", ";", "?", "#", "\\"}.intersection(written):
+        raise ValueError(f"{written!r}: patterns are written decoded, without dot segments, parameters and query")
     return written
 
 
