@@ -23,6 +23,8 @@ _PROBLEM_SCHEMA = {
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """Those that OpenAPI has a word for, of an endpoint that takes any."""
 
+_REST = {"name": "path", "in": "path", "required": True, "schema": {"type": "string"}}
+
 _NULLABLE_TEXT = {"type": ["string", "null"]}
 _TEXTS = {"type": "array", "items": {"type": "string"}}
 
@@ -91,6 +93,8 @@ def document(surfaces: Iterable[Surface]) -> Mapping[str, Any]:
         for endpoint in surface.endpoints:
             for method in _METHODS if endpoint.methods == ANY else endpoint.methods:
                 operation = {"operationId": f"{surface.name}_{method.lower()}", **endpoint.openapi}
+                if endpoint.path.endswith("/"):
+                    operation["parameters"] = [_REST]
                 paths.setdefault(_written(endpoint.path), {})[method.lower()] = operation
     return {
         "openapi": "3.1.0",
