@@ -5,7 +5,18 @@ import pytest
 from verifier.core.paths import Form
 from verifier.core.policy import Requirement
 from verifier.core.reasons import Reason, Rejected
-from verifier.core.routes import TOKEN_ONLY, Access, Pattern, Route, Routes, Target, check_access, parse, shadowed
+from verifier.core.routes import (
+    TOKEN_ONLY,
+    Access,
+    Pattern,
+    Route,
+    Routes,
+    Target,
+    check_access,
+    crossing,
+    parse,
+    shadowed,
+)
 
 
 def route(
@@ -221,6 +232,27 @@ def test_preflights_are_answered_where_that_is_said_and_the_route_is_not_denied(
 )
 def test_a_route_that_can_never_match_is_found(earlier: Route, later: Route, is_shadowed: bool) -> None:
     assert shadowed([earlier, later]) == ({"later": earlier.name} if is_shadowed else {})
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "cross"),
+    [
+        (route("/a/*"), route("/*/b", name="other"), True),
+        (route("/a/**"), route("/*/b", name="other"), True),
+        (route("/a/*", "GET"), route("/a/b", name="other"), True),
+        (route("/a", "GET", "POST"), route("/a", "POST", "PUT", name="other"), True),
+        (route("/a", hosts=("*.x",)), route("/**", hosts=("b.x", "y"), name="other"), True),
+        (route("/a/b"), route("/a/*", name="other"), False),
+        (route("/a/*"), route("/a/b", name="other"), False),
+        (route("/a/*"), route("/b/*", name="other"), False),
+        (route("/a/*"), route("/*/b/c", name="other"), False),
+        (route("/a", "GET"), route("/a", "POST", name="other"), False),
+        (route("/a", hosts=("x",)), route("/a", hosts=("y",), name="other"), False),
+        (route("/a/b/**"), route("/a/*", name="other"), True),
+    ],
+)
+def test_routes_of_which_only_the_order_tells_which_applies_are_found(one: Route, other: Route, cross: bool) -> None:
+    assert crossing([one, other]) == (((one.name, "other"),) if cross else ())
 
 
 def test_hosts_of_one_kind_share_what_was_arranged_for_them() -> None:

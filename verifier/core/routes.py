@@ -230,6 +230,29 @@ def shadowed(routes: Sequence[Route]) -> Mapping[str, str]:
     return found
 
 
+def crossing(routes: Sequence[Route]) -> tuple[tuple[str, str], ...]:
+    """Pairs of routes, by name, that some requests match both, while each matches others too: there the order decides,
+    and that is easily overlooked."""
+    return tuple(
+        (earlier.name, later.name)
+        for place, later in enumerate(routes)
+        for earlier in routes[:place]
+        if _meet(earlier, later) and not _covers(earlier, later) and not _covers(later, earlier)
+    )
+
+
+def _meet(one: Route, other: Route) -> bool:
+    methods = not one.methods or not other.methods or bool(one.methods & other.methods)
+    hosts = (
+        not one.hosts or not other.hosts or any(_is_for(a, b) or _is_for(b, a) for a in one.hosts for b in other.hosts)
+    )
+    a, b = one.pattern, other.pattern
+    longer = len(a.segments) - len(b.segments)
+    lengths = longer == 0 or (longer > 0 and b.rest) or (longer < 0 and a.rest)
+    pairs = zip(a.segments, b.segments, strict=False)
+    return methods and hosts and lengths and all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+
 def _covers(earlier: Route, later: Route) -> bool:
     methods = not earlier.methods or (bool(later.methods) and later.methods <= earlier.methods)
     hosts = not earlier.hosts or (
