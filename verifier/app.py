@@ -46,6 +46,7 @@ from verifier.remote.origins import FILE_INTERVAL, Origin
 from verifier.server import data_port, ops_port
 from verifier.server.admin import Admin
 from verifier.server.http import Bounds, HttpServer, Routes
+from verifier.server.listening import close_socket, open_site
 from verifier.store.memory import MemoryCache
 from verifier.store.redis import RedisStore, connect
 from verifier.store.revocations import LocalList, RevocationList, SharedList
@@ -138,7 +139,7 @@ async def serving(
             ops_routes = {**ops_routes, **admin.routes()}
         ops = HttpServer(ops_routes, OPS_BOUNDS, observer)
         ops_address = await _listen(stack, ops, settings.ops.listen, 1.0)
-        address = await _listen(stack, data, settings.listen, settings.stop_timeout)
+        address = await _listen(stack, data, settings.listen, settings.stop_timeout, settings.socket_mode)
         log.info("serving", address=address, ops=ops_address, version=__version__)
         yield Service(address, ops_address)
         log.info("stopping")
@@ -314,12 +315,12 @@ def _descriptors() -> int:
     return max(soft, wanted)
 
 
-async def _listen(stack: AsyncExitStack, server: HttpServer, listen: str, stop_timeout: float) -> str:
-    host, _, port = listen.rpartition(":")
+async def _listen(
+    stack: AsyncExitStack, server: HttpServer, listen: str, stop_timeout: float, mode: str = "0600"
+) -> str:
     runner = web.ServerRunner(server, shutdown_timeout=stop_timeout)
     await runner.setup()
+    address = await open_site(runner, listen, int(mode, 8))
+    stack.callback(close_socket, listen)
     stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, host.strip("[]") or None, int(port), backlog=1024)
-    await site.start()
-    bound_host, bound_port = runner.addresses[0][:2]
-    return f"[{bound_host}]:{bound_port}" if ":" in bound_host else f"{bound_host}:{bound_port}"
+    return address

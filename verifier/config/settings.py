@@ -31,6 +31,7 @@ PREFIX = "VERIFIER__"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]*):\d{1,5}$")]
+SocketPath = Annotated[str, StringConstraints(pattern=r"^unix:/.{1,100}$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
 TokenType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$&^_.+/-]+$")]
 Algorithm = Annotated[str, BeforeValidator(rules.known_algorithm), Field(json_schema_extra={"enum": [*KEY_TYPE]})]
@@ -338,7 +339,12 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=False
     )
 
-    listen: Address = Field("127.0.0.1:8080", description="Address that gateways ask.")
+    listen: Address | SocketPath = Field(
+        "127.0.0.1:8080", description="Address that gateways ask, or `unix:/path` for a Unix socket."
+    )
+    socket_mode: Annotated[str, StringConstraints(pattern=r"^0?[0-7]{3}$")] = Field(
+        "0660", description="Who may connect to a Unix socket, as the mode of its file."
+    )
     ops: OpsSettings = OpsSettings()
     issuers: tuple[IssuerSettings, ...] = Field(description="The issuers whose tokens are accepted.")
     routes: tuple[RouteSettings, ...] = Field((), description="What requests must show, the first match wins.")

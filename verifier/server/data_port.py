@@ -20,6 +20,8 @@ from verifier.surfaces.surface import Answer, Endpoint, Request, Surface
 _REQUEST_ID = re.compile(r"[A-Za-z0-9:_=-]{1,64}", re.ASCII)
 
 
+_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.ASCII)
+
 _UNTRUSTED = Denied(Reason.UNTRUSTED_PROXY, "this address is none of trusted_proxies, so it may not ask for others")
 
 
@@ -44,11 +46,11 @@ def _handler(
 ) -> Handler:
     async def handle(request: Request) -> Answer:
         began = time.perf_counter()
-        request_id = _request_id(request)
+        request_id, trace_id = _request_id(request), _trace_id(request)
         asked = endpoint.read(request) if request.is_trusted or not endpoint.for_gateways else _UNTRUSTED
         verdicts: Sequence[Verdict] = (asked,) if isinstance(asked, Denied) else await _decide_all(engine, asked)
         for verdict in verdicts:
-            observer.decided(surface.name, verdict, request_id)
+            observer.decided(surface.name, verdict, request_id, trace_id)
         refuse = endpoint.refuse or answer.refusal
         answered = refuse(asked) if isinstance(asked, Denied) else endpoint.write(verdicts)
         headers = [*answered.headers, ("X-Request-Id", request_id)]
@@ -81,6 +83,13 @@ def _request_id(request: Request) -> str:
     if len(values) == 1 and _REQUEST_ID.fullmatch(values[0]):
         return values[0]
     return uuid.uuid4().hex
+
+
+def _trace_id(request: Request) -> str | None:
+    """The trace that the request belongs to (W3C Trace Context §3.2)."""
+    values = request.values("traceparent")
+    found = _TRACE_PARENT.fullmatch(values[0]) if len(values) == 1 else None
+    return None if found is None or found.group(1) == "0" * 32 else found.group(1)
 
 
 def _fixed(document: object) -> Handler:
