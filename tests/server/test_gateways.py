@@ -1,6 +1,7 @@
 """The surfaces of gateways, over HTTP."""
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -209,3 +210,35 @@ async def test_preflights_are_judged_like_others_unless_it_is_said(issuer: FakeI
     async with serve(made) as client:
         row = next(row for row in TABLE if row.method == "OPTIONS" and row.reason is None)
         assert (await forward_auth(client, row, list(row.headers))).reason == Reason.MISSING_TOKEN
+
+
+PIECES = [
+    "/",
+    "//",
+    "/.",
+    "/..",
+    "/%2e%2e",
+    "/public",
+    "/admin",
+    "/pets",
+    "/7",
+    "%2F",
+    "%5c",
+    "\\",
+    ";a=b",
+    "?x=/admin",
+]
+PIECES += ["#", "%00", "%zz", "%C3%A9", "%ff", "%61dmin", "/internal", "a", ".", "%25", "~", "*", "/PUBLIC", "|"]
+
+
+async def test_targets_put_together_at_random_are_judged_alike_and_never_end_in_an_error(
+    gateway: Client, issuer: FakeIssuer
+) -> None:
+    """By a token that may nearly nothing, through every surface."""
+    chosen = random.Random(20_261_121)
+    headers = [("Authorization", f"Bearer {issuer.token('EdDSA', scope='read')}")]
+    for _ in range(300):
+        row = Row("GET", "/" + "".join(chosen.choices(PIECES, k=chosen.randint(1, 6))), "reader")
+        replies = [await ask(gateway, row, headers) for ask in SURFACES.values()]
+        assert len({reply.reason if reply.text else None for reply in replies}) == 1, row.target
+        assert {reply.status for reply in replies} <= {200, 403}, row.target
