@@ -319,6 +319,12 @@ def test_a_mistake_in_a_route_is_told(route: dict[str, Any], said: str, tmp_path
     [
         ({"trusted_proxies": ["gateway"]}, "trusted_proxies[0]"),
         ({"trusted_proxies": ["10.0.0.1/8"]}, "trusted_proxies[0]"),
+        ({"trusted_proxies": ["fe80::1%eth0"]}, "trusted_proxies[0]"),
+        ({"trusted_proxies": ["::ffff:10.0.0.0/104"]}, "trusted_proxies[0]"),
+        ({"identity_headers": {"X-User": "sub", "x-user": "email"}}, "identity_headers"),
+        ({"identity_headers": {"Content-Encoding": "sub"}}, "identity_headers"),
+        ({"routes": [{"path": "/a", "name": "a"}, {"path": "/b", "name": "a"}]}, "routes[1].name"),
+        ({"routes": [{"path": "/a", "name": "routes[7]"}]}, "routes[0].name"),
         ({"path_forms": ["nul"]}, "path_forms[0]"),
         ({"default_route": "anonymous"}, "default_route"),
         ({"identity_headers": {"X-Auth-Subject": "sub"}}, "identity_headers"),

@@ -188,6 +188,8 @@ async def test_a_body_can_name_a_request_too(gateway: Client, issuer: FakeIssuer
     assert await ask(method="GET", host=HOST, path="/pets") is None
     assert await ask(method="POST", host=HOST, path="/pets") == Reason.INSUFFICIENT_SCOPE
     assert await ask(path="/admin") == Reason.INSUFFICIENT_SCOPE
+    assert await ask(method="post", path="/pets") == Reason.ROUTE_DENIED
+    assert await ask(path="https://api.acme.example/pets") == Reason.ROUTE_DENIED
     assert await ask() is None
     assert await ask(method="GET") == Reason.MALFORMED_REQUEST
 
@@ -242,3 +244,17 @@ async def test_targets_put_together_at_random_are_judged_alike_and_never_end_in_
         replies = [await ask(gateway, row, headers) for ask in SURFACES.values()]
         assert len({reply.reason if reply.text else None for reply in replies}) == 1, row.target
         assert {reply.status for reply in replies} <= {200, 403}, row.target
+
+
+@pytest.mark.parametrize("host", [f"{HOST}?", f"{HOST}#", f"{HOST}\\", f"{HOST}?a=", "a@b", "a,b", f"{HOST}.."])
+async def test_a_host_that_is_none_hides_no_path(host: str, gateway: Client, issuer: FakeIssuer) -> None:
+    """nginx takes nearly everything for a host, and puts it in front of the path."""
+    headers = [("Authorization", f"Bearer {issuer.token('EdDSA', scope='admin')}")]
+    for ask in SURFACES.values():
+        reply = await ask(gateway, Row("GET", "/public", None, host=host), headers)
+        assert (reply.status, reply.reason if reply.text else None) in {
+            (403, Reason.ROUTE_DENIED),
+            (400, None),
+            (400, "malformed_request"),
+            (401, "malformed_request"),
+        }

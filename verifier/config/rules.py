@@ -34,12 +34,15 @@ _OTHER_HEADERS = frozenset(
     {
         "authorization",
         "cache-control",
+        "allow",
         "connection",
+        "content-encoding",
         "content-length",
         "content-type",
         "cookie",
         "date",
         "host",
+        "keep-alive",
         "location",
         "retry-after",
         "server",
@@ -80,7 +83,9 @@ def route_path(value: str) -> str:
 def network(value: str) -> str:
     """Raises ``ValueError`` for what is no address or network."""
     try:
-        ipaddress.ip_network(value)
+        network = ipaddress.ip_network(value)
+        if "%" in value or getattr(network.network_address, "ipv4_mapped", None) is not None:
+            raise ValueError
     except ValueError:
         raise ValueError(f"expected an address or a network such as 10.0.0.0/8, found {value!r}") from None
     return value
@@ -88,7 +93,9 @@ def network(value: str) -> str:
 
 def header_name(value: str) -> str:
     """Raises ``ValueError`` for a header that means something else."""
-    if value.lower() in _OTHER_HEADERS or value.lower().startswith("x-auth-"):
+    if value.lower() in _OTHER_HEADERS or value.lower().startswith(
+        ("x-auth-", "x-forwarded-", "x-original-", "x-http-")
+    ):
         raise ValueError(f"{value} has a meaning of its own")
     return value
 
@@ -154,7 +161,12 @@ def issuer_problems(data: Mapping[str, Any]) -> list[InitErrorDetails]:
 
 def settings_problems(data: Mapping[str, Any]) -> list[InitErrorDetails]:
     """Problems between issuers, and between the keys of other sections."""
-    found: list[InitErrorDetails] = [*_redis_rule(data), *_prefix_rule(data), *_route_rule(data)]
+    found: list[InitErrorDetails] = [
+        *_redis_rule(data),
+        *_prefix_rule(data),
+        *_route_rule(data),
+        *_header_rule(data),
+    ]
     names: dict[str, int] = {}
     owners: dict[str, str] = {}
     issuers = data.get("issuers")
@@ -323,9 +335,14 @@ def _route_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
     issuers = data.get("issuers")
     names = {_text(issuer, "name") for issuer in issuers if isinstance(issuer, Mapping)} if issuers else set()
     written = data.get("routes")
+    called: set[str] = set()
     for place, route in enumerate(written if isinstance(written, list | tuple) else ()):
         if not isinstance(route, Mapping):
             continue
+        name = _text(route, "name") or f"routes[{place}]"
+        if name in called or (route.get("name") and name.startswith("routes[")):
+            yield problem(f"{name!r} is another route's name", "routes", place, "name")
+        called.add(name)
         open_or_closed = [name for name in ("anonymous", "deny") if route.get(name) is True]
         if len(open_or_closed) == 2:
             yield problem("there is anonymous already: who may take it?", "routes", place, "deny")
@@ -335,6 +352,12 @@ def _route_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
         for name in _texts(route, "issuers"):
             if name not in names:
                 yield problem(f"there is no issuer {name!r}{_suggestion(name, names)}", "routes", place, "issuers")
+
+
+def _header_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
+    names = [str(name).lower() for name in _section(data, "identity_headers")]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield problem(f"{name} is there twice, as letters in another case make no other header", "identity_headers")
 
 
 def _https(url: str) -> str:

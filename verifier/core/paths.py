@@ -15,6 +15,8 @@ from verifier.core.reasons import Reason, Rejected
 class Form(StrEnum):
     """Spellings that are read in more than one way, and that can be permitted."""
 
+    DOT_SEGMENTS = "dot_segments"  # /a/../b: read as /b; many services serve it below /a
+    LETTER_CASE = "letter_case"  # a path that only another case keeps from a route: read as it stands
     ENCODED_SLASH = "encoded_slash"  # %2F: read as part of its segment
     BACKSLASH = "backslash"  # \ or %5C: likewise
     ENCODED_DOTS = "encoded_dots"  # %2E%2E: read as the dots that it stands for
@@ -27,6 +29,8 @@ class Form(StrEnum):
 
 
 _SPELLED = {
+    Form.DOT_SEGMENTS: "dot segments",
+    Form.LETTER_CASE: "letters in another case than a route",
     Form.ENCODED_SLASH: "an encoded slash (%2F)",
     Form.BACKSLASH: "a backslash",
     Form.ENCODED_DOTS: "encoded dots (%2E)",
@@ -40,21 +44,23 @@ _SPELLED = {
 
 _ENCODED_AS = {0x2F: Form.ENCODED_SLASH, 0x5C: Form.BACKSLASH, 0x25: Form.ENCODED_PERCENT, 0x3B: Form.PARAMETERS}
 
-_ABSOLUTE = re.compile(r"https?://([^/?#\\]*)", re.ASCII | re.IGNORECASE)
+_ABSOLUTE = re.compile(r"https?://([^/]*)", re.ASCII | re.IGNORECASE)
 _OCTET = re.compile(r"%([0-9A-Fa-f]{2})", re.ASCII)
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})", re.ASCII)
-_SEPARATORS = re.compile(r"[/\\]")
-_HOST = re.compile(r"[a-z0-9._-]+|\[[0-9a-f:.]+\]", re.ASCII)
+_SEPARATORS = re.compile(r"[/\\;]")
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", re.ASCII)
 _PORT = re.compile(r":[0-9]*\Z", re.ASCII)
 
 
 def split(target: str) -> tuple[str | None, str]:
-    """The authority of an absolute-form target, or None; and the path, without the query (RFC 9112 §3.2)."""
+    """The authority of an absolute-form target, or None; and the path, without the query (RFC 9112 §3.2).
+
+    The authority ends at a slash and nowhere else: gateways put one together of what a client sent as its host.
+    """
     absolute = _ABSOLUTE.match(target)
-    path = (target if absolute is None else target[absolute.end() :]).partition("?")[0]
     if absolute is None:
-        return None, path
-    return absolute.group(1), path if path.startswith(("/", "#")) else f"/{path}"
+        return None, target.partition("?")[0]
+    return absolute.group(1), target[absolute.end() :].partition("?")[0]
 
 
 def segments(path: str, permitted: Set[Form] = frozenset()) -> tuple[str, ...]:
@@ -69,15 +75,19 @@ def segments(path: str, permitted: Set[Form] = frozenset()) -> tuple[str, ...]:
     if "\\" in path:
         _permit(Form.BACKSLASH, permitted)
     *parents, last = _before(path, "#", Form.FRAGMENT, permitted)[1:].split("/")
+    read: list[str] = []
+    has_dots = False
+    for raw in (*parents, last):
+        segment = _segment(raw, permitted)
+        if segment in (".", ".."):
+            has_dots = True
+            del read[len(read) - (segment == "..") :]
+        elif segment:
+            read.append(segment)
     if "" in parents:
         _permit(Form.REPEATED_SLASHES, permitted)
-    read: list[str] = []
-    for raw in (*parents, last):
-        segment = _decoded(_before(raw, ";", Form.PARAMETERS, permitted), permitted)
-        if segment == "..":
-            del read[-1:]
-        elif segment not in ("", "."):
-            read.append(segment)
+        if has_dots:  # it depends on what comes first
+            raise Rejected(Reason.ROUTE_DENIED, "the path has dot segments and repeated slashes")
     return tuple(read)
 
 
@@ -86,14 +96,25 @@ def host(authority: str) -> str:
 
     Raises ``Rejected``: ``route_denied``.
     """
-    name = _PORT.sub("", authority.lower()).removesuffix(".")
+    name = _PORT.sub("", authority.lower()).removesuffix(".") if authority.isascii() else ""
     if _HOST.fullmatch(name) is None:
         raise Rejected(Reason.ROUTE_DENIED, "the host is not the name or the address of one")
     return name
 
 
+def _segment(raw: str, permitted: Set[Form]) -> str:
+    """One segment, its octets decoded once, without parameters."""
+    whole = _decoded(raw, permitted)
+    parts = _SEPARATORS.split(whole)
+    if len(parts) > 1 and {".", ".."}.intersection(parts):  # however these are permitted to be read
+        raise Rejected(Reason.ROUTE_DENIED, "the path has dots beside a semicolon, a backslash or an encoded slash")
+    segment = _before(whole, ";", Form.PARAMETERS, permitted)
+    if segment in (".", ".."):
+        _permit(Form.ENCODED_DOTS if "%" in raw else Form.DOT_SEGMENTS, permitted)
+    return segment
+
+
 def _decoded(raw: str, permitted: Set[Form]) -> str:
-    """One segment, its octets decoded once."""
     if "%" not in raw:
         return raw
     if _STRAY_PERCENT.search(raw):
@@ -105,15 +126,10 @@ def _decoded(raw: str, permitted: Set[Form]) -> str:
             _permit(_ENCODED_AS[octet], permitted)
     octets = _OCTET.sub(lambda found: chr(int(found.group(1), 16)), raw).encode("latin-1")
     try:
-        segment = octets.decode("utf-8")
+        return octets.decode("utf-8")
     except UnicodeDecodeError:
         _permit(Form.INVALID_UTF8, permitted)
-        segment = octets.decode("utf-8", "surrogateescape")
-    if segment in (".", ".."):
-        _permit(Form.ENCODED_DOTS, permitted)
-    elif {".", ".."}.intersection(_SEPARATORS.split(segment)):  # however separators are permitted to be read
-        raise Rejected(Reason.ROUTE_DENIED, "the path has dots between encoded slashes")
-    return segment.partition(";")[0]
+        return octets.decode("utf-8", "surrogateescape")
 
 
 def _before(text: str, mark: str, form: Form, permitted: Set[Form]) -> str:

@@ -53,7 +53,8 @@ def check_authentication(requirement: Requirement, principal: Principal, leeway:
     if requirement.max_auth_age is None:
         return
     at = principal.claims.get("auth_time")
-    if isinstance(at, bool) or not isinstance(at, int | float) or now - at > requirement.max_auth_age + leeway:
+    earliest = now - requirement.max_auth_age - leeway
+    if isinstance(at, bool) or not isinstance(at, int | float) or not earliest <= at <= now + leeway:
         raise Rejected(Reason.STALE_AUTHENTICATION, "its subject authenticated too long ago, or nobody knows when")
 
 

@@ -17,6 +17,13 @@ REST = "**"
 """The last segment of a pattern, for whatever follows, and for nothing."""
 
 
+_METHOD = re.compile(r"[A-Z][A-Z_-]{0,31}", re.ASCII)
+_NO_METHOD = Rejected(Reason.ROUTE_DENIED, "the method is not one in capital letters")
+_OTHER_CASE = Rejected(
+    Reason.ROUTE_DENIED, "the path has letters in another case than a route, and services differ about that"
+)
+
+
 class Access(StrEnum):
     """Who may take a route."""
 
@@ -29,13 +36,13 @@ class Access(StrEnum):
 class Target:
     """What a request wants to do. ``path`` is as it came, without the query; ``host`` may have a port.
 
-    ``is_preflight``: a browser asks whether it may (Fetch, CORS-preflight request).
+    ``preflight_of`` is the method that a browser asks about beforehand (Fetch, CORS-preflight request).
     """
 
     method: str
     host: str | None
     path: str
-    is_preflight: bool = False
+    preflight_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,40 +134,60 @@ class Routes:
         named = {host for route in self.all for host in route.hosts}
         self._below = frozenset(host[1:] for host in named if host.startswith("*."))
         self._named = frozenset(host for host in named if not host.startswith("*."))
-        self._tables: dict[str, _Node] = {}
+        self._has_capitals = any(
+            segment is not None and segment != segment.casefold()
+            for route in self.all
+            for segment in route.pattern.segments
+        )
+        self._tables: dict[tuple[str, bool], _Node] = {}
 
     def rule(self, target: Target | None) -> Rule:
         """What applies to ``target``. Never raises: what cannot be read in one way is denied."""
         if target is None:
             return TOKEN_ONLY
+        if not all(map(_METHOD.fullmatch, (target.method, target.preflight_of or "OPTIONS"))):
+            return Rule(Access.DENIED, refusal=_NO_METHOD)
         try:
             segments = paths.segments(target.path, self._permitted)
             host = None if target.host is None else paths.host(target.host)
         except Rejected as refusal:
             return Rule(Access.DENIED, refusal=refusal)
-        route = self.find(target.method, host, segments)
+        is_preflight = target.preflight_of is not None and self._answers_preflights
+        method = str(target.preflight_of) if is_preflight else target.method
+        route = self.find(method, host, segments)
+        if self._is_evaded(route, method, host, segments):
+            return Rule(Access.DENIED, refusal=_OTHER_CASE)
         rule = self._default if route is None else Rule(route.access, route.requirement, route)
-        if target.is_preflight and self._answers_preflights and rule.access is not Access.DENIED:
-            return Rule(Access.ANONYMOUS, route=route)
-        return rule
+        return Rule(Access.ANONYMOUS, route=route) if is_preflight and rule.access is not Access.DENIED else rule
 
     def find(self, method: str, host: str | None, segments: Sequence[str]) -> Route | None:
         """The first route for ``method``, ``host`` (as ``paths.host`` gives it) and decoded ``segments``."""
         place = self._table(host).find(method, segments)
         return None if place is None else self.all[place]
 
-    def _table(self, host: str | None) -> "_Node":
-        """The routes that are for ``host``: the same for all hosts below one that is named."""
+    def _is_evaded(self, route: Route | None, method: str, host: str | None, segments: Sequence[str]) -> bool:
+        """Whether another route would apply for a service that does not tell capital letters from small ones."""
+        if Form.LETTER_CASE in self._permitted:
+            return False
+        folded = [segment.casefold() for segment in segments]
+        if not self._has_capitals and folded == [*segments]:
+            return False
+        place = self._table(host, folded=True).find(method, folded)
+        return (None if place is None else self.all[place]) is not route
+
+    def _table(self, host: str | None, *, folded: bool = False) -> "_Node":
+        """The routes that are for ``host``: the same for all hosts below one that is named. ``folded``: without
+        regard to the case of their letters."""
         key = host or ""
         if key not in self._named:
             below = (key[dot:] for dot, character in enumerate(key) if character == ".")
             key = next((f"*{suffix}" for suffix in below if suffix in self._below), "")
-        table = self._tables.get(key)
+        table = self._tables.get((key, folded))
         if table is None:
-            table = self._tables[key] = _Node()
+            table = self._tables[key, folded] = _Node()
             for place, route in enumerate(self.all):
                 if not route.hosts or any(_is_for(name, key) for name in route.hosts):
-                    table.add(place, route)
+                    table.add(place, route, folded=folded)
         return table
 
 
@@ -178,16 +205,15 @@ class _Node:
     here: list[tuple[int, frozenset[str]]] = field(default_factory=list)
     rest: list[tuple[int, frozenset[str]]] = field(default_factory=list)
 
-    def add(self, place: int, route: Route) -> None:
+    def add(self, place: int, route: Route, *, folded: bool) -> None:
         node = self
         for segment in route.pattern.segments:
             if segment is None:
                 node.any_one = node.any_one or _Node()
                 node = node.any_one
             else:
-                node = node.literal.setdefault(segment, _Node())
-        methods = route.methods | {"HEAD"} if "GET" in route.methods else route.methods  # a GET without its body
-        (node.rest if route.pattern.rest else node.here).append((place, methods))
+                node = node.literal.setdefault(segment.casefold() if folded else segment, _Node())
+        (node.rest if route.pattern.rest else node.here).append((place, _methods(route)))
 
     def find(self, method: str, segments: Sequence[str]) -> int | None:
         """The place of the first route. Every node is looked at once: there are two ways on from each segment."""
@@ -219,6 +245,11 @@ def _first(best: int | None, entries: list[tuple[int, frozenset[str]]], method: 
     return best
 
 
+def _methods(route: Route) -> frozenset[str]:
+    """HEAD is a GET without its body, and services answer both in one place."""
+    return route.methods | {"HEAD"} if "GET" in route.methods else route.methods
+
+
 def shadowed(routes: Sequence[Route]) -> Mapping[str, str]:
     """Routes that can never match, by name, with the earlier one that takes everything of theirs."""
     found: dict[str, str] = {}
@@ -242,7 +273,7 @@ def crossing(routes: Sequence[Route]) -> tuple[tuple[str, str], ...]:
 
 
 def _meet(one: Route, other: Route) -> bool:
-    methods = not one.methods or not other.methods or bool(one.methods & other.methods)
+    methods = not one.methods or not other.methods or bool(_methods(one) & _methods(other))
     hosts = (
         not one.hosts or not other.hosts or any(_is_for(a, b) or _is_for(b, a) for a in one.hosts for b in other.hosts)
     )
@@ -254,7 +285,7 @@ def _meet(one: Route, other: Route) -> bool:
 
 
 def _covers(earlier: Route, later: Route) -> bool:
-    methods = not earlier.methods or (bool(later.methods) and later.methods <= earlier.methods)
+    methods = not earlier.methods or (bool(later.methods) and _methods(later) <= _methods(earlier))
     hosts = not earlier.hosts or (
         bool(later.hosts) and all(any(_is_for(name, host) for name in earlier.hosts) for host in later.hosts)
     )

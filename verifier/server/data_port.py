@@ -25,6 +25,9 @@ _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}
 _UNTRUSTED = Denied(Reason.UNTRUSTED_PROXY, "this address is none of trusted_proxies, so it may not ask for others")
 
 
+_POSING = Denied(Reason.MALFORMED_REQUEST, "the gateway must drop headers with underscores that stand for ours")
+
+
 def routes(
     surfaces: Iterable[Surface], engine: Engine, observer: Observer, identity: IdentityHeaders | None = None
 ) -> Routes:
@@ -47,7 +50,7 @@ def _handler(
     async def handle(request: Request) -> Answer:
         began = time.perf_counter()
         request_id, trace_id = _request_id(request), _trace_id(request)
-        asked = endpoint.read(request) if request.is_trusted or not endpoint.for_gateways else _UNTRUSTED
+        asked = (_refused(request, identity) if endpoint.for_gateways else None) or endpoint.read(request)
         verdicts: Sequence[Verdict] = (asked,) if isinstance(asked, Denied) else await _decide_all(engine, asked)
         for verdict in verdicts:
             observer.decided(surface.name, verdict, request_id, trace_id)
@@ -60,6 +63,13 @@ def _handler(
         return Answer(answered.status, tuple(headers), answered.body)
 
     return handle
+
+
+def _refused(request: Request, identity: IdentityHeaders) -> Denied | None:
+    """Why a gateway's question is not even read."""
+    if not request.is_trusted:
+        return _UNTRUSTED
+    return _POSING if identity.is_posed_as(request.headers) else None
 
 
 async def _decide_all(engine: Engine, asked: Sequence[Question | Denied]) -> Sequence[Verdict]:

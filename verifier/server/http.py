@@ -8,6 +8,7 @@ the minor version that this was written against.
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -235,9 +236,13 @@ def _path(target: str) -> str:
 
 
 def _peer(request: web.BaseRequest) -> str:
-    """The address of whoever is connected; empty for a Unix socket."""
-    peer = None if request.transport is None else request.transport.get_extra_info("peername")
-    return str(peer[0]) if isinstance(peer, tuple) else ""
+    """The address of whoever is connected; empty for a Unix socket, and one that is nobody's where it is not known."""
+    transport = request.transport
+    peer = None if transport is None else transport.get_extra_info("peername")
+    if isinstance(peer, tuple):
+        return str(peer[0])
+    connected = None if transport is None else transport.get_extra_info("socket")
+    return "" if connected is not None and connected.family == socket.AF_UNIX else "0.0.0.0"  # noqa: S104
 
 
 def _headers(request: web.BaseRequest) -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-from verifier.core import paths, strict_json
+from verifier.core import strict_json
 from verifier.core.policy import Requirement
 from verifier.core.reasons import Reason
 from verifier.core.routes import Target
@@ -73,7 +73,7 @@ def question(members: Any, authorization: tuple[str, ...] = ()) -> Question | De
     audiences = (members["audience"],) if "audience" in members else ()
     target = None
     if "path" in members:
-        path = paths.split(members["path"])[1]
+        path = members["path"].partition("?")[0]
         target = Target(members.get("method", "GET"), members.get("host"), path)
     elif {"method", "host"}.intersection(members):
         return malformed("method and host say nothing without a path")

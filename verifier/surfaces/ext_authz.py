@@ -10,7 +10,10 @@ _PREFIX = "/ext-authz"
 
 def told(request: Request) -> Told | Denied:
     host = forwarded.header(request, "host")
-    return host if isinstance(host, Denied) else (request.method, host, request.path.removeprefix(_PREFIX))
+    if isinstance(host, Denied):
+        return host
+    other = forwarded.absent(request, "x-original-method", "x-original-url", "x-original-uri")
+    return other or (request.method, host, request.path.removeprefix(_PREFIX))
 
 
 SURFACE = Surface(

@@ -14,7 +14,6 @@ Told = tuple[str, str, str]
 """Method, host and request target of the original request, as they came."""
 
 _OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
-_METHOD = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ-_")
 
 
 def reader(told: Callable[[Request], Told | Denied]) -> Callable[[Request], Asked]:
@@ -54,17 +53,20 @@ def malformed(detail: str) -> Denied:
 
 
 def _question(request: Request, method: str, host: str, target: str) -> Question | Denied:
-    if not _METHOD.issuperset(method):
-        return malformed("the method of the original request is not one")
+    if request.values("x-rewrite-url"):
+        return malformed("the request has a header that overrides its path (X-Rewrite-URL)")
     if any(value != method for name in _OVERRIDES for value in request.values(name)):
         return malformed("the request has a header that overrides its method")
     authority, path = paths.split(target)
     if authority is not None and authority.lower() != host.lower():
         return malformed("the host of the original request is told twice, and not the same")
-    wanted = Target(method, host, path, is_preflight=_is_preflight(request, method))
+    wanted = Target(method, host, path, _preflight_of(request, method))
     return Question(request.values("authorization"), target=wanted)
 
 
-def _is_preflight(request: Request, method: str) -> bool:
-    """Fetch, CORS-preflight request."""
-    return method == "OPTIONS" and bool(request.values("access-control-request-method") and request.values("origin"))
+def _preflight_of(request: Request, method: str) -> str | None:
+    """The method that a browser asks about (Fetch, CORS-preflight request); None where the request is none."""
+    asked, origin = request.values("access-control-request-method"), request.values("origin")
+    if method == "OPTIONS" and len(asked) == len(origin) == 1 and all((*asked, *origin)):
+        return asked[0]
+    return None
