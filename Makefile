@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 FUZZ_EXAMPLES ?= 50000
 
-.PHONY: help setup run test check fmt e2e fuzz bench-sharing bench-replicas docs lock clean
+.PHONY: help setup run test check fmt e2e fuzz bench-sharing bench-replicas bench-routes docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,9 @@ bench-sharing: $(READY) ## Measure signatures against asking Redis about them
 
 bench-replicas: $(READY) ## Measure three replicas, revocations, and a Redis that comes and goes
 	@$(BIN)/python -W ignore -m benchmarks.replicas
+
+bench-routes: $(READY) ## Measure finding a route among one and among a thousand
+	@$(BIN)/python -m benchmarks.routes
 
 docs: $(READY) ## Write the generated parts of docs/
 	$(BIN)/python -m tests.generated_docs

@@ -21,6 +21,7 @@ from verifier.store.memory import MemoryCache
 def test_a_good_token_is_allowed_without_waiting() -> None:
     verdict = Bench().ask(token())
     assert isinstance(verdict, Allowed)
+    assert verdict.principal is not None
     assert verdict.principal.subject == "alice"
 
 

@@ -43,6 +43,7 @@ async def decide(bench: Bench, text: str) -> Verdict:
 async def test_an_opaque_token_is_what_its_issuer_says() -> None:
     verdict = await decide(bench_of(abc=active(sub="bob", scope="read")), "abc")
     assert isinstance(verdict, Allowed)
+    assert verdict.principal is not None
     assert (verdict.principal.subject, verdict.principal.scopes) == ("bob", ("read",))
 
 
@@ -165,6 +166,7 @@ async def test_issuers_are_asked_in_their_order_until_one_knows_the_token() -> N
     }
     verdict = await decide(bench, "abc")
     assert isinstance(verdict, Allowed)
+    assert verdict.principal is not None
     assert verdict.principal.issuer_name == "second"
     assert bench.introspectors["third"].asked == []
 

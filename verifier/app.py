@@ -2,9 +2,11 @@
 
 import resource
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import aiohttp
@@ -15,7 +17,9 @@ from verifier import __version__
 from verifier.config import IssuerSettings, Settings
 from verifier.config.files import sealing_keys
 from verifier.config.issuers import core_issuer
+from verifier.config.routes import core_routes
 from verifier.config.settings import IntrospectionSettings
+from verifier.core import claim_path
 from verifier.core.algorithms import KEY_TYPE, WORTH_SHARING
 from verifier.core.issuer import TENANT, Issuers
 from verifier.core.keys import KeySet
@@ -42,12 +46,14 @@ from verifier.remote.origins import FILE_INTERVAL, Origin
 from verifier.server import data_port, ops_port
 from verifier.server.admin import Admin
 from verifier.server.http import Bounds, HttpServer, Routes
+from verifier.server.listening import close_socket, open_site
 from verifier.store.memory import MemoryCache
 from verifier.store.redis import RedisStore, connect
 from verifier.store.revocations import LocalList, RevocationList, SharedList
 from verifier.store.servers import parse as parse_servers
 from verifier.store.shared import NotShared, Shared
 from verifier.surfaces import surfaces
+from verifier.surfaces.identity_headers import IdentityHeaders
 
 OPS_BOUNDS = Bounds(header_bytes=8_190, body_bytes=65_536, connections=256, read_timeout=5.0, keepalive_timeout=75.0)
 OTHER_DESCRIPTORS = 128
@@ -118,9 +124,12 @@ async def serving(
             observer=observer,
             limits=_limits(settings, store),
             clock=time.time,
+            routes=core_routes(settings),
         )
         stack.push_async_callback(engine.stop)
-        data = HttpServer(data_port.routes(surfaces(), engine, observer), bounds, observer)
+        identity = IdentityHeaders({name: claim_path.parse(claim) for name, claim in settings.identity_headers.items()})
+        served = data_port.routes(surfaces(), engine, observer, identity)
+        data = HttpServer(served, bounds, observer, _trusted(settings.trusted_proxies))
         gauges = ops_port.Gauges(metrics, sources, introspectors, cache, revocations, lambda: len(data.connections))
         without_keys = any(not issuer.has_keys for issuer in issuers)
         ops_routes: Routes = ops_port.routes(gauges, without_keys=without_keys)
@@ -130,7 +139,7 @@ async def serving(
             ops_routes = {**ops_routes, **admin.routes()}
         ops = HttpServer(ops_routes, OPS_BOUNDS, observer)
         ops_address = await _listen(stack, ops, settings.ops.listen, 1.0)
-        address = await _listen(stack, data, settings.listen, settings.stop_timeout)
+        address = await _listen(stack, data, settings.listen, settings.stop_timeout, settings.socket_mode)
         log.info("serving", address=address, ops=ops_address, version=__version__)
         yield Service(address, ops_address)
         log.info("stopping")
@@ -271,6 +280,21 @@ def _freshness(settings: Settings, issuer: IssuerSettings) -> Freshness:
     return Freshness(keys.refresh, keys.max_stale, keys.unknown_kid_cooldown, keys.deadline)
 
 
+def _trusted(networks: Iterable[str]) -> Callable[[str], bool]:
+    """Whether a peer's address is in one of ``networks``; that of a Unix socket is empty, and trusted."""
+    known = tuple(map(ip_network, networks))
+
+    @lru_cache(1_024)
+    def is_trusted(peer: str) -> bool:
+        if not peer:
+            return True
+        address = ip_address(peer.partition("%")[0])
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        return any(mapped in network for network in known)
+
+    return is_trusted
+
+
 def _bounds(settings: Settings) -> Bounds:
     limits = settings.limits
     return Bounds(
@@ -291,12 +315,12 @@ def _descriptors() -> int:
     return max(soft, wanted)
 
 
-async def _listen(stack: AsyncExitStack, server: HttpServer, listen: str, stop_timeout: float) -> str:
-    host, _, port = listen.rpartition(":")
+async def _listen(
+    stack: AsyncExitStack, server: HttpServer, listen: str, stop_timeout: float, mode: str = "0600"
+) -> str:
     runner = web.ServerRunner(server, shutdown_timeout=stop_timeout)
     await runner.setup()
+    address = await open_site(runner, listen, int(mode, 8))
+    stack.callback(close_socket, listen)
     stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, host.strip("[]") or None, int(port), backlog=1024)
-    await site.start()
-    bound_host, bound_port = runner.addresses[0][:2]
-    return f"[{bound_host}]:{bound_port}" if ":" in bound_host else f"{bound_host}:{bound_port}"
+    return address

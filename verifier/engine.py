@@ -21,26 +21,32 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from verifier.core import bearer, claims, policy, signature, token
+from verifier.core import bearer, claims, policy, routes, signature, token
 from verifier.core.identity import Identity, holds, pack, unpack
 from verifier.core.issuer import Issuer, Issuers
 from verifier.core.keys import Key
 from verifier.core.reasons import Reason, Rejected
+from verifier.core.routes import Access, Routes, Rule, Target
 from verifier.core.verdict import Allowed, Denied, Principal, Verdict
 from verifier.inquiry import Inquiries, Inquiry
 from verifier.ports import EngineObserver, IdentityCache, Limits, Sources, SourceUnavailable
+
+ANY_ROUTE = Routes((), default=Access.AUTHENTICATED)
+"""Every good token may do everything."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Question:
     """What a surface asks: the credentials as they came, and what the request demands.
 
-    ``authorization`` holds every value of that header; ``token`` is a bare token from a body.
+    ``authorization`` holds every value of that header; ``token`` is a bare token from a body. ``target`` is what the
+    request wants to do, None where only the token is asked about.
     """
 
     authorization: tuple[str, ...] = ()
     token: str | None = None
     requirement: policy.Requirement = policy.NOTHING
+    target: Target | None = None
 
     def __repr__(self) -> str:
         return "Question(…)"
@@ -58,7 +64,9 @@ class Engine:
         observer: EngineObserver,
         limits: Limits,
         clock: Callable[[], float],
+        routes: Routes = ANY_ROUTE,
     ) -> None:
+        self._routes = routes
         self._issuers = issuers
         self._sources = sources
         self._cache = cache
@@ -111,7 +119,10 @@ class Engine:
             return Denied(Reason.MALFORMED_TOKEN, "the token could not be evaluated")
 
     def _attempt(self, question: Question, progress: "_Progress") -> Verdict:
-        text = _credential(question)
+        rule = self._routes.rule(question.target)
+        text = _credential(question, rule)
+        if text is None:
+            return self._conclude(None, None, question, rule)
         token.check_size(text, self._limits.token_bytes)
         identity = self._found(progress)
         if identity is None:
@@ -123,7 +134,7 @@ class Engine:
                 identity = self._evaluate(text, digest, progress)
         if isinstance(identity, Denied):
             return identity
-        return self._conclude(identity, self._issuers.by_name[identity.issuer_name], question.requirement)
+        return self._conclude(identity, self._issuers.by_name[identity.issuer_name], question, rule)
 
     def _found(self, progress: "_Progress") -> Identity | Denied | None:
         """What was waited for, unless its key was taken back meanwhile."""
@@ -242,21 +253,30 @@ class Engine:
             return False
         return True
 
-    def _conclude(self, identity: Identity, issuer: Issuer, demands: policy.Requirement) -> Verdict:
-        """What depends on the time, on revocations and on the request."""
-        outcome = identity.outcome
-        if isinstance(outcome, Denied):
-            return outcome
-        try:
-            claims.check_standing(outcome, issuer, self._clock())
-            unfollowed = self._sources.revocations.outage()
-            if unfollowed is not None:
-                return _unavailable(Reason.REVOCATIONS_UNAVAILABLE, unfollowed, issuer.name)
-            self._sources.revocations.held.check(outcome, identity.content, issuer, self._clock())
-            policy.check(demands, outcome)
-        except Rejected as refusal:
-            return Denied(refusal.reason, refusal.detail, issuer.name, demands.scopes)
-        return Allowed(outcome)
+    def _conclude(self, identity: Identity | None, issuer: Issuer | None, question: Question, rule: Rule) -> Verdict:
+        """What depends on the time, on revocations and on the request. Nobody, without an identity, may only take
+        what is for everybody."""
+        principal = None
+        if identity is None or issuer is None:
+            if rule.access is not Access.ANONYMOUS:
+                return Denied(Reason.MISSING_TOKEN, bearer.MISSING)
+        elif isinstance(identity.outcome, Denied):
+            return identity.outcome
+        else:
+            principal, now = identity.outcome, self._clock()
+            demanded = (*question.requirement.scopes, *rule.requirement.scopes)
+            try:
+                claims.check_standing(principal, issuer, now)
+                unfollowed = self._sources.revocations.outage()
+                if unfollowed is not None:
+                    return _unavailable(Reason.REVOCATIONS_UNAVAILABLE, unfollowed, issuer.name)
+                self._sources.revocations.held.check(principal, identity.content, issuer, now)
+                policy.check(question.requirement, principal, issuer.leeway, now)
+                routes.check_access(rule)
+                policy.check(rule.requirement, principal, issuer.leeway, now)
+            except Rejected as refusal:
+                return Denied(refusal.reason, refusal.detail, issuer.name, demanded)
+        return Allowed(principal)
 
 
 class _Step(Enum):
@@ -284,9 +304,15 @@ class _Wait(Exception):  # noqa: N818 - not an error: after ``step`` the answer 
         self.inquiry = inquiry
 
 
-def _credential(question: Question) -> str:
+def _credential(question: Question, rule: Rule) -> str | None:
+    """The text of the token; None where there is none and none is needed."""
     if question.token is None:
-        return bearer.token_text(question.authorization)
+        try:
+            return bearer.token_text(question.authorization)
+        except Rejected as refusal:
+            if refusal.reason is Reason.MISSING_TOKEN and rule.access is Access.ANONYMOUS:
+                return None
+            raise
     if question.authorization:
         raise Rejected(
             Reason.MULTIPLE_CREDENTIALS,

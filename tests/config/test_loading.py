@@ -283,3 +283,61 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
 
 def test_a_problem_reads_as_path_and_message() -> None:
     assert str(ConfigError((Problem("a.b", "is wrong"),))) == "a.b: is wrong"
+
+
+def route_problem(tmp_path: Path, **route: Any) -> str:
+    """The message about the only route; there must be no other."""
+    found = problems(tmp_path, {"issuers": [GOOD], "routes": [{"path": "/a", **route}]})
+    assert len(found) == 1
+    ((place, message),) = found.items()
+    assert place.startswith("routes[0].")
+    return f"{place}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("route", "said"),
+    [
+        ({"path": "a"}, "path: expected a path that begins with /"),
+        ({"path": "/a/**/b"}, "stand for whole segments"),
+        ({"methods": ["get"]}, "methods"),
+        ({"methods": []}, "methods"),
+        ({"hosts": ["https://acme.example"]}, "hosts"),
+        ({"scopes": []}, "scopes"),
+        ({"issuers": ["mian"]}, "there is no issuer 'mian'"),
+        ({"anonymous": True, "deny": True}, "deny: there is anonymous already"),
+        ({"anonymous": True, "scopes": ["read"]}, "scopes: does nothing with anonymous"),
+        ({"deny": True, "claims": {"a": "b"}}, "claims: does nothing with deny"),
+        ({"scope": "read"}, "scope"),
+    ],
+)
+def test_a_mistake_in_a_route_is_told(route: dict[str, Any], said: str, tmp_path: Path) -> None:
+    assert said in route_problem(tmp_path, **route)
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"trusted_proxies": ["gateway"]}, "trusted_proxies[0]"),
+        ({"trusted_proxies": ["10.0.0.1/8"]}, "trusted_proxies[0]"),
+        ({"trusted_proxies": ["fe80::1%eth0"]}, "trusted_proxies[0]"),
+        ({"trusted_proxies": ["::ffff:10.0.0.0/104"]}, "trusted_proxies[0]"),
+        ({"identity_headers": {"X-User": "sub", "x-user": "email"}}, "identity_headers"),
+        ({"identity_headers": {"Content-Encoding": "sub"}}, "identity_headers"),
+        ({"routes": [{"path": "/a", "name": "a"}, {"path": "/b", "name": "a"}]}, "routes[1].name"),
+        ({"routes": [{"path": "/a", "name": "routes[7]"}]}, "routes[0].name"),
+        ({"path_forms": ["nul"]}, "path_forms[0]"),
+        ({"default_route": "anonymous"}, "default_route"),
+        ({"identity_headers": {"X-Auth-Subject": "sub"}}, "identity_headers"),
+        ({"identity_headers": {"Set-Cookie": "sub"}}, "identity_headers"),
+        ({"identity_headers": {"X User": "sub"}}, "identity_headers"),
+    ],
+)
+def test_a_mistake_about_gateways_is_told(changes: dict[str, Any], place: str, tmp_path: Path) -> None:
+    assert any(key.startswith(place) for key in problems(tmp_path, {"issuers": [GOOD], **changes}))
+
+
+def test_routes_are_loaded_as_they_are_written(tmp_path: Path) -> None:
+    route = {"path": "/a/{id}", "methods": ["GET"], "claims": {"groups": "staff"}, "max_auth_age": "5m"}
+    made = loaded(tmp_path, routes=[route], path_forms=["repeated_slashes"], trusted_proxies=["10.0.0.0/8", "::1"])
+    assert (made.routes[0].claims, made.routes[0].max_auth_age) == ({"groups": ("staff",)}, 300.0)
+    assert made.default_route == "authenticated"

@@ -205,3 +205,22 @@ def test_the_first_audience_that_nearly_fits_gives_the_hint() -> None:
 def test_a_key_is_described_by_what_it_is_for(algorithm: str, members: dict[str, str], said: str) -> None:
     held = keys.load_jwks({"keys": [public_jwk(private_key(algorithm), **members)]})
     assert explained(held=held)["key"].found == said
+
+
+def test_what_a_route_demands_is_shown_where_it_is_demanded() -> None:
+    demands = Requirement(
+        any_scopes=("admin",),
+        claims=(RequiredClaim(("groups",), ("staff",)),),
+        issuers=("main",),
+        client_ids=("web",),
+        max_auth_age=60.0,
+    )
+    steps = explained(demands=demands, groups=["guests"], client_id="web", auth_time=NOW - 200)
+    shown = {name: (steps[name].reason, steps[name].expected) for name in list(steps)[-5:]}
+    assert shown == {
+        "demanded audience": (None, "any"),
+        "demanded sign-in": (Reason.STALE_AUTHENTICATION, "at most 60 s ago"),
+        "demanded origin": (None, "'main' or 'web'"),
+        "demanded claim groups": (Reason.CLAIM_NOT_SATISFIED, "'staff'"),
+        "demanded scopes": (Reason.INSUFFICIENT_SCOPE, "one of admin"),
+    }

@@ -38,6 +38,7 @@ def decided(
 
 def principal(verdict: Verdict | None) -> Principal:
     assert isinstance(verdict, Allowed), verdict
+    assert verdict.principal is not None
     return verdict.principal
 
 

@@ -51,7 +51,8 @@ async def client(issuer: FakeIssuer, secret_file: Path, admin_token_file: Path) 
     asked = opaque_issuer("asked", f"{issuer.url}/introspect", secret_file, token_prefix="asked_")
     silent = opaque_issuer("silent", "http://127.0.0.1:1/introspect", secret_file, token_prefix="silent_")
     ops = {"listen": "127.0.0.1:0", "admin_token_file": str(admin_token_file)}
-    async with serve(settings(main, down, asked, silent, ops=ops)) as made:
+    routes = [{"path": "/internal", "deny": True}, {"path": "/payments", "max_auth_age": "5m"}]
+    async with serve(settings(main, down, asked, silent, ops=ops, routes=routes)) as made:
         yield made
 
 
@@ -111,6 +112,13 @@ async def revoked(client: Client, issuer: FakeIssuer) -> Reply:
     return await client.verify(token)
 
 
+def at_route(path: str) -> Ask:
+    async def ask(client: Client, issuer: FakeIssuer) -> Reply:
+        return await client.post("/verify", json={"token": issuer.token("EdDSA", **good()), "path": path})
+
+    return ask
+
+
 CASES: dict[Reason, Ask] = {
     Reason.MISSING_TOKEN: no_token,
     Reason.MALFORMED_CREDENTIALS: by_header("Bearer a b"),
@@ -135,6 +143,8 @@ CASES: dict[Reason, Ask] = {
     Reason.REVOKED: revoked,
     Reason.INSUFFICIENT_SCOPE: lacking_scope,
     Reason.CLAIM_NOT_SATISFIED: with_token(group="guest"),
+    Reason.ROUTE_DENIED: at_route("/internal"),
+    Reason.STALE_AUTHENTICATION: at_route("/payments"),
     Reason.KEYS_UNAVAILABLE: issuer_down,
     Reason.INTROSPECTION_UNAVAILABLE: by_header("Bearer silent_token"),
 }
@@ -152,7 +162,8 @@ def check_answer(reply: Reply, reason: Reason) -> None:
         assert int(reply.headers["Retry-After"]) >= 1
     else:
         assert challenge.startswith('Bearer realm="verifier"')
-        assert (f'error="{ERROR[family]}"' in challenge) if family in ERROR else ("error" not in challenge)
+        error = "insufficient_user_authentication" if reason is Reason.STALE_AUTHENTICATION else ERROR.get(family)
+        assert (f'error="{error}"' in challenge) if error else ("error" not in challenge)
 
 
 @pytest.mark.parametrize("reason", CASES, ids=str)
@@ -167,7 +178,8 @@ async def test_a_reason_is_the_same_word_everywhere(reason: Reason, client: Clie
 
 
 def test_every_reason_is_produced_here() -> None:
-    below = {Reason.OVERLOADED, Reason.REVOCATIONS_UNAVAILABLE}  # those take a slow issuer, or no Redis
+    # Those take a slow issuer, no Redis, or another address (test_gateways.py).
+    below = {Reason.OVERLOADED, Reason.REVOCATIONS_UNAVAILABLE, Reason.UNTRUSTED_PROXY}
     assert set(Reason) - set(CASES) == below
 
 

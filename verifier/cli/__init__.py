@@ -13,6 +13,7 @@ _COMMANDS = {
     "dev": "Run the service with a development issuer beside it.",
     "check-config": "Report everything that is wrong with a configuration.",
     "explain": "Show every check of a token, in order.",
+    "routes": "Show which route applies to a request, and which never do.",
     "doctor": "Ask every issuer for its keys and report on it.",
     "revoke": "Refuse tokens from now on, before they expire.",
     "revocations": "Show what is revoked, and lift it.",

@@ -60,19 +60,20 @@ def command(
     TOKEN is `-`, or left out, to read it from standard input, which keeps it out of the shell's history. Ends with
     0 when the token is allowed and with 1 when it is refused. The output shows the token's claims.
     """
-    text = _token_text(token, file)
+    text = token_text(token, file)
     settings = settings_or_exit(config)
     demands = Requirement(scopes, (audience,) if audience else ())
-    steps = run(lambda: _explain(text, settings, demands, time.time() if at is None else at))
+    steps = run(lambda: explained(text, settings, demands, time.time() if at is None else at))
     reason = explanation.refused_by(steps)
     if as_json:
         print_json({"allowed": reason is None, "reason": reason, "steps": [asdict(step) for step in steps]})
     else:
-        _print(steps)
+        print_steps(steps)
     sys.exit(YES if reason is None else NO)
 
 
-def _token_text(argument: str | None, file: Path | None) -> str:
+def token_text(argument: str | None, file: Path | None) -> str:
+    """The token itself, however it was given."""
     if file is not None:
         try:
             text = file.read_text("utf-8")
@@ -86,7 +87,8 @@ def _token_text(argument: str | None, file: Path | None) -> str:
     return rest.strip() if scheme.lower() == "bearer" else text.strip()
 
 
-async def _explain(text: str, settings: Settings, demands: Requirement, now: float) -> tuple[explanation.Step, ...]:
+async def explained(text: str, settings: Settings, demands: Requirement, now: float) -> tuple[explanation.Step, ...]:
+    """Every check of the token, with its issuer's keys fetched for it."""
     issuers = Issuers(core_issuer(issuer) for issuer in settings.issuers)
     keys: KeySet | str = "not asked for"
     try:
@@ -110,7 +112,8 @@ async def _keys(settings: Settings, issuer: Issuer) -> KeySet | str:
         return fetched.keys
 
 
-def _print(steps: tuple[explanation.Step, ...]) -> None:
+def print_steps(steps: tuple[explanation.Step, ...]) -> None:
+    """For people."""
     table = Table(box=None, pad_edge=False)
     for title in ("", "check", "expected", "found"):
         table.add_column(title, overflow="fold")

@@ -5,6 +5,7 @@ these rules read what was written and put up with anything that is not of the ex
 pydantic's to complain about.
 """
 
+import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError, ValidatorFunctionWrapHandler
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from verifier.core import routes
 from verifier.core.algorithms import KEY_TYPE, SYMMETRIC
 from verifier.core.issuer import TENANT
 from verifier.presets import presets
@@ -27,6 +29,32 @@ _CREDENTIALS: Mapping[str, tuple[str, ...]] = {
     "private_key_jwt": ("client_id", "client_key_file"),
     "bearer": ("bearer_file",),
 }
+_DEMANDS = frozenset({"scopes", "any_scopes", "claims", "issuers", "audiences", "client_ids", "max_auth_age"})
+_OTHER_HEADERS = frozenset(
+    {
+        "authorization",
+        "cache-control",
+        "allow",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "cookie",
+        "date",
+        "host",
+        "keep-alive",
+        "location",
+        "retry-after",
+        "server",
+        "set-cookie",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "www-authenticate",
+        "x-request-id",
+    }
+)
 _KEY_ORIGINS = ("jwks_uri", "jwks_file", "public_key_files", "secret_file")
 
 
@@ -43,6 +71,32 @@ def known_preset(value: Any) -> Any:
     """Raises ``ValueError`` for a vendor that there is no preset for."""
     if isinstance(value, str) and value not in presets():
         raise ValueError(f"unknown preset {value!r}; there are {', '.join(presets())}")
+    return value
+
+
+def route_path(value: str) -> str:
+    """Raises ``ValueError`` for what is no pattern."""
+    routes.parse(value)
+    return value
+
+
+def network(value: str) -> str:
+    """Raises ``ValueError`` for what is no address or network."""
+    try:
+        network = ipaddress.ip_network(value)
+        if "%" in value or getattr(network.network_address, "ipv4_mapped", None) is not None:
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"expected an address or a network such as 10.0.0.0/8, found {value!r}") from None
+    return value
+
+
+def header_name(value: str) -> str:
+    """Raises ``ValueError`` for a header that means something else."""
+    if value.lower() in _OTHER_HEADERS or value.lower().startswith(
+        ("x-auth-", "x-forwarded-", "x-original-", "x-http-")
+    ):
+        raise ValueError(f"{value} has a meaning of its own")
     return value
 
 
@@ -107,7 +161,12 @@ def issuer_problems(data: Mapping[str, Any]) -> list[InitErrorDetails]:
 
 def settings_problems(data: Mapping[str, Any]) -> list[InitErrorDetails]:
     """Problems between issuers, and between the keys of other sections."""
-    found: list[InitErrorDetails] = [*_redis_rule(data), *_prefix_rule(data)]
+    found: list[InitErrorDetails] = [
+        *_redis_rule(data),
+        *_prefix_rule(data),
+        *_route_rule(data),
+        *_header_rule(data),
+    ]
     names: dict[str, int] = {}
     owners: dict[str, str] = {}
     issuers = data.get("issuers")
@@ -270,6 +329,35 @@ def _prefix_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
         if prefix and owners.setdefault(prefix, str(issuer.get("name"))) != str(issuer.get("name")):
             text = f"{prefix!r} is that of issuer {owners[prefix]!r} already"
             yield problem(text, "issuers", index, "introspection", "token_prefix")
+
+
+def _route_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
+    issuers = data.get("issuers")
+    names = {_text(issuer, "name") for issuer in issuers if isinstance(issuer, Mapping)} if issuers else set()
+    written = data.get("routes")
+    called: set[str] = set()
+    for place, route in enumerate(written if isinstance(written, list | tuple) else ()):
+        if not isinstance(route, Mapping):
+            continue
+        name = _text(route, "name") or f"routes[{place}]"
+        if name in called or (route.get("name") and name.startswith("routes[")):
+            yield problem(f"{name!r} is another route's name", "routes", place, "name")
+        called.add(name)
+        open_or_closed = [name for name in ("anonymous", "deny") if route.get(name) is True]
+        if len(open_or_closed) == 2:
+            yield problem("there is anonymous already: who may take it?", "routes", place, "deny")
+        elif open_or_closed:
+            for name in sorted(_DEMANDS.intersection(route)):
+                yield problem(f"does nothing with {open_or_closed[0]}", "routes", place, name)
+        for name in _texts(route, "issuers"):
+            if name not in names:
+                yield problem(f"there is no issuer {name!r}{_suggestion(name, names)}", "routes", place, "issuers")
+
+
+def _header_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
+    names = [str(name).lower() for name in _section(data, "identity_headers")]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield problem(f"{name} is there twice, as letters in another case make no other header", "identity_headers")
 
 
 def _https(url: str) -> str:

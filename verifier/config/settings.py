@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -24,11 +25,13 @@ from verifier.config import rules
 from verifier.config.duration import Duration
 from verifier.core.algorithms import DEFAULT as DEFAULT_ALGORITHMS
 from verifier.core.algorithms import KEY_TYPE
+from verifier.core.paths import Form
 
 PREFIX = "VERIFIER__"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]*):\d{1,5}$")]
+SocketPath = Annotated[str, StringConstraints(pattern=r"^unix:/.{1,100}$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
 TokenType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$&^_.+/-]+$")]
 Algorithm = Annotated[str, BeforeValidator(rules.known_algorithm), Field(json_schema_extra={"enum": [*KEY_TYPE]})]
@@ -38,6 +41,16 @@ OneOf = Annotated[
     tuple[Scalar, ...],
     BeforeValidator(lambda value: value if isinstance(value, list | tuple) else [value]),
     Field(min_length=1),
+]
+
+
+Method = Annotated[str, StringConstraints(pattern=r"^[A-Z]{1,32}$")]
+Host = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*$|^\[[0-9a-f:.]+\]$")]
+
+
+Network = Annotated[str, AfterValidator(rules.network)]
+HeaderName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$"), AfterValidator(rules.header_name)
 ]
 
 
@@ -289,6 +302,36 @@ class IssuerSettings(_Section):
         return rules.identifiers(self.issuer, self.issuer_aliases, self.tenants)
 
 
+class RouteSettings(_Section):
+    """What a request must show to take a route. The first one that matches its method, host and path applies."""
+
+    name: Text | None = Field(None, description="What reports call it, instead of its place in the list.")
+    path: Annotated[str, AfterValidator(rules.route_path)] = Field(
+        description="`/pets/{id}` and `/pets/*` stand for any one segment there, `/public/**` for all that follows and "
+        "for `/public` itself. A last slash makes no difference."
+    )
+    methods: Annotated[tuple[Method, ...], Field(min_length=1)] | None = Field(
+        None, description="Methods that it is for; all without it. `GET` is for `HEAD` too."
+    )
+    hosts: Annotated[tuple[Host, ...], Field(min_length=1)] | None = Field(
+        None, description="Hosts that it is for; all without it. `*.acme.example` stands for all below."
+    )
+    scopes: Texts | None = Field(None, description="Scopes that are all demanded.")
+    any_scopes: Texts | None = Field(None, description="Scopes of which one is demanded.")
+    claims: dict[Text, OneOf] = Field(
+        default_factory=dict,
+        description="Claim (a name or a JSON Pointer) → a value or a list of values, one of which it must have.",
+    )
+    issuers: Texts | None = Field(None, description="Names of issuers, one of which the token must be from.")
+    audiences: Texts | None = Field(None, description="Audiences, one of which the token must be meant for.")
+    client_ids: Texts | None = Field(None, description="Clients, one of which the token must be of.")
+    max_auth_age: Duration | None = Field(
+        None, gt=0, description="How long ago the subject may have authenticated (`auth_time`)."
+    )
+    anonymous: bool = Field(False, description="No token is needed; one that is sent must still be good.")
+    deny: bool = Field(False, description="Nobody may take it.")
+
+
 class Settings(BaseSettings):
     """The whole file. ``VERIFIER__CACHE__MAX_TTL=1m`` sets ``cache.max_ttl``; lists are written as JSON."""
 
@@ -296,9 +339,34 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=False
     )
 
-    listen: Address = Field("127.0.0.1:8080", description="Address that gateways ask.")
+    listen: Address | SocketPath = Field(
+        "127.0.0.1:8080", description="Address that gateways ask, or `unix:/path` for a Unix socket."
+    )
+    socket_mode: Annotated[str, StringConstraints(pattern=r"^0?[0-7]{3}$")] = Field(
+        "0660", description="Who may connect to a Unix socket, as the mode of its file."
+    )
     ops: OpsSettings = OpsSettings()
     issuers: tuple[IssuerSettings, ...] = Field(description="The issuers whose tokens are accepted.")
+    routes: tuple[RouteSettings, ...] = Field((), description="What requests must show, the first match wins.")
+    default_route: Literal["authenticated", "deny"] = Field(
+        "authenticated", description="What applies where no route matches: any good token, or nobody."
+    )
+    preflights: Literal["check", "allow"] = Field(
+        "check",
+        description="CORS preflights: judged like every other request, or allowed without a token where the route is "
+        "not denied.",
+    )
+    path_forms: tuple[Form, ...] = Field(
+        (), description="Spellings of paths to permit, which gateways and services read in more than one way."
+    )
+    trusted_proxies: tuple[Network, ...] = Field(
+        ("127.0.0.0/8", "::1/128"),
+        description="Addresses of gateways that may ask about the requests of others. A Unix socket always may.",
+    )
+    identity_headers: dict[HeaderName, Text] = Field(
+        default_factory=dict,
+        description="Header → claim (a name or a JSON Pointer), besides `X-Auth-Subject` and its like.",
+    )
     redis: RedisSettings = RedisSettings()
     cache: CacheSettings = CacheSettings()
     revocations: RevocationsSettings = RevocationsSettings()

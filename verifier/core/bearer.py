@@ -10,6 +10,9 @@ _SCHEME = re.compile(r"bearer(?![A-Za-z0-9!#$%&'*+\-.^_`|~])", re.IGNORECASE | r
 _BEARER = re.compile(r"bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE | re.ASCII)
 
 
+MISSING = "send the token as: Authorization: Bearer TOKEN"
+
+
 def token_text(values: Sequence[str]) -> str:
     """Return the token that the header values carry.
 
@@ -21,7 +24,7 @@ def token_text(values: Sequence[str]) -> str:
     if len(values) > 1:
         raise Rejected(Reason.MULTIPLE_CREDENTIALS, "send the Authorization header once")
     if not values or not _names_bearer(values[0]):
-        raise Rejected(Reason.MISSING_TOKEN, "send the token as: Authorization: Bearer TOKEN")
+        raise Rejected(Reason.MISSING_TOKEN, MISSING)
     match = _BEARER.fullmatch(values[0])
     if match is None:
         raise Rejected(

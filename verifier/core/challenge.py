@@ -27,6 +27,9 @@ _ERROR: Mapping[Family, str] = MappingProxyType(
     }
 )
 
+# RFC 9470 §3: the same token is good elsewhere, and its owner has to show up again.
+_OWN_ERROR: Mapping[Reason, str] = MappingProxyType({Reason.STALE_AUTHENTICATION: "insufficient_user_authentication"})
+
 TITLE: Mapping[Family, str] = MappingProxyType(
     {
         Family.MISSING: "A bearer token is needed",
@@ -53,7 +56,7 @@ def www_authenticate(denied: Denied) -> str | None:
     if denied.undecided:
         return None
     challenge = f'Bearer realm="{REALM}"'
-    error = _ERROR.get(denied.family)
+    error = _OWN_ERROR.get(denied.reason, _ERROR.get(denied.family))
     if error is not None:
         challenge += f', error="{error}", error_description="{_quotable(denied.detail)}"'
     if denied.reason is Reason.INSUFFICIENT_SCOPE:

@@ -4,14 +4,14 @@ For the owner of a token, not for the wire: it shows the token's claims, and goe
 are the engine's own functions; a test holds that the first one to fail gives the engine's reason.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from verifier.core import claim_path, claims, near_miss, policy, signature
 from verifier.core import token as tokens
-from verifier.core.issuer import Issuer, Issuers
+from verifier.core.issuer import Issuer, Issuers, RequiredClaim
 from verifier.core.keys import Key, KeySet
 from verifier.core.reasons import Reason, Rejected
 from verifier.core.token import Token
@@ -232,27 +232,56 @@ def _standing_steps(token: Token, issuer: Issuer, now: float, demands: policy.Re
         )
         for check, (name, expected, found) in ((check, STANDING_TEXTS[check]) for check in claims.STANDING)
     )
-    return standing + _demand_steps(principal, demands)
+    return standing + _demand_steps(principal, demands, issuer, now)
 
 
 DEMANDS = ("demanded audience", "demanded scopes")
 
 
-def _demand_steps(principal: Principal, demands: policy.Requirement) -> tuple[Step, ...]:
-    return (
-        _step(
-            DEMANDS[0],
-            _any_of(demands.audiences) if demands.audiences else "any",
-            ", ".join(principal.audiences),
-            lambda: policy.check_audience(demands, principal),
-        ),
-        _step(
-            DEMANDS[1],
-            " ".join(demands.scopes) or "none",
-            " ".join(principal.scopes),
-            lambda: policy.check_scopes(demands, principal),
-        ),
+def _demand_steps(principal: Principal, demands: policy.Requirement, issuer: Issuer, now: float) -> tuple[Step, ...]:
+    """In the order of ``policy.check``. What only routes demand is left out where it is not demanded."""
+    audience = _step(
+        DEMANDS[0],
+        _any_of(demands.audiences) if demands.audiences else "any",
+        ", ".join(principal.audiences),
+        lambda: policy.check_audience(demands, principal),
     )
+    scopes = _step(
+        DEMANDS[1],
+        " ".join([*demands.scopes, *([f"one of {', '.join(demands.any_scopes)}"] if demands.any_scopes else [])])
+        or "none",
+        " ".join(principal.scopes),
+        lambda: policy.check_scopes(demands, principal),
+    )
+    return audience, *_route_steps(principal, demands, issuer, now), scopes
+
+
+def _route_steps(principal: Principal, demands: policy.Requirement, issuer: Issuer, now: float) -> Iterator[Step]:
+    if demands.max_auth_age is not None:
+        yield _step(
+            "demanded sign-in",
+            f"at most {demands.max_auth_age:g} s ago",
+            f"auth_time {principal.claims.get('auth_time', 'is missing')}",
+            lambda: policy.check_authentication(demands, principal, issuer.leeway, now),
+        )
+    if demands.issuers or demands.client_ids:
+        yield _step(
+            "demanded origin",
+            _any_of((*demands.issuers, *demands.client_ids)),
+            f"{principal.issuer_name}, {principal.client_id}",
+            lambda: policy.check_origin(demands, principal),
+        )
+    for required in demands.claims:
+        yield _step(
+            f"demanded claim {claim_path.render(required.path)}",
+            _any_of([str(value) for value in required.values]),
+            str(claim_path.find(principal.claims, required.path)),
+            _demanded(required, principal),
+        )
+
+
+def _demanded(required: RequiredClaim, principal: Principal) -> Callable[[], None]:
+    return lambda: policy.check_claims(policy.Requirement(claims=(required,)), principal)
 
 
 def _bind(

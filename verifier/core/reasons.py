@@ -47,6 +47,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
     TOO_OLD = "too_old"
+    STALE_AUTHENTICATION = "stale_authentication"
     WRONG_AUDIENCE = "wrong_audience"
     WRONG_CLIENT = "wrong_client"
     INACTIVE = "inactive"
@@ -54,6 +55,8 @@ class Reason(StrEnum):
 
     INSUFFICIENT_SCOPE = "insufficient_scope"
     CLAIM_NOT_SATISFIED = "claim_not_satisfied"
+    ROUTE_DENIED = "route_denied"
+    UNTRUSTED_PROXY = "untrusted_proxy"
 
     KEYS_UNAVAILABLE = "keys_unavailable"
     INTROSPECTION_UNAVAILABLE = "introspection_unavailable"
@@ -80,12 +83,15 @@ FAMILY: Mapping[Reason, Family] = MappingProxyType(
         Reason.EXPIRED: Family.INVALID_TOKEN,
         Reason.NOT_YET_VALID: Family.INVALID_TOKEN,
         Reason.TOO_OLD: Family.INVALID_TOKEN,
+        Reason.STALE_AUTHENTICATION: Family.INVALID_TOKEN,
         Reason.WRONG_AUDIENCE: Family.INVALID_TOKEN,
         Reason.WRONG_CLIENT: Family.INVALID_TOKEN,
         Reason.INACTIVE: Family.INVALID_TOKEN,
         Reason.REVOKED: Family.INVALID_TOKEN,
         Reason.INSUFFICIENT_SCOPE: Family.INSUFFICIENT,
         Reason.CLAIM_NOT_SATISFIED: Family.INSUFFICIENT,
+        Reason.ROUTE_DENIED: Family.INSUFFICIENT,
+        Reason.UNTRUSTED_PROXY: Family.INSUFFICIENT,
         Reason.KEYS_UNAVAILABLE: Family.UNAVAILABLE,
         Reason.INTROSPECTION_UNAVAILABLE: Family.UNAVAILABLE,
         Reason.REVOCATIONS_UNAVAILABLE: Family.UNAVAILABLE,

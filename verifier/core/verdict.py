@@ -29,9 +29,9 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """The token is good for what was asked."""
+    """The token is good for what was asked; or nobody needs one for it, and nobody sent one (``principal`` is None)."""
 
-    principal: Principal
+    principal: Principal | None
 
 
 @dataclass(frozen=True, slots=True)

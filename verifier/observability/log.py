@@ -40,6 +40,7 @@ FIELDS = frozenset(
         "request_id",
         "status",
         "surface",
+        "trace_id",
         "version",
         "where",
     }

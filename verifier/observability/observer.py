@@ -1,5 +1,7 @@
 """One place where what happens becomes a metric and a log line, in the same words."""
 
+from collections.abc import Mapping
+
 from verifier.core.keys import Dropped, KeySet
 from verifier.core.revocation import Revocation
 from verifier.core.verdict import Allowed, Denied, Verdict
@@ -20,15 +22,16 @@ class Observer:
             for hit in (True, False)
         }
 
-    def decided(self, surface: str, verdict: Verdict, request_id: str) -> None:
+    def decided(self, surface: str, verdict: Verdict, request_id: str, trace_id: str | None = None) -> None:
         """Count a verdict, and write the line of a denial."""
         if isinstance(verdict, Allowed):
-            self.metrics.decisions.labels(surface, verdict.principal.issuer_name, "allow", "").inc()
+            issuer = "" if verdict.principal is None else verdict.principal.issuer_name
+            self.metrics.decisions.labels(surface, issuer, "allow", "").inc()
             return
         outcome = "undecided" if verdict.undecided else "deny"
         self.metrics.decisions.labels(surface, verdict.issuer, outcome, str(verdict.reason)).inc()
         if self._log_denials:
-            self._write_denial(surface, verdict, outcome, request_id)
+            self._write_denial(surface, verdict, outcome, {"request_id": request_id, "trace_id": trace_id})
 
     def took(self, surface: str, seconds: float) -> None:
         self.metrics.decision_seconds.labels(surface).observe(seconds)
@@ -107,12 +110,12 @@ class Observer:
         write = self.log.warning if usable else self.log.error
         write("keys_unavailable", issuer=issuer, detail=detail)
 
-    def _write_denial(self, surface: str, denied: Denied, outcome: str, request_id: str) -> None:
+    def _write_denial(self, surface: str, denied: Denied, outcome: str, ids: Mapping[str, str | None]) -> None:
         self.log.info(
             outcome,
             surface=surface,
             issuer=denied.issuer,
             reason=str(denied.reason),
             detail=denied.detail,
-            request_id=request_id,
+            **ids,
         )

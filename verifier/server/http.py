@@ -8,6 +8,7 @@ the minor version that this was written against.
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -54,9 +55,13 @@ class Bounds:
 class HttpServer(web.Server):
     """Serves ``routes`` within ``bounds``; started by an ``aiohttp.web.ServerRunner``."""
 
-    def __init__(self, routes: Routes, bounds: Bounds, observer: Observer) -> None:
+    def __init__(
+        self, routes: Routes, bounds: Bounds, observer: Observer, is_trusted: Callable[[str], bool] = lambda _: True
+    ) -> None:
+        """``is_trusted`` says of a peer's address, empty for that of a Unix socket, whether it may speak for others."""
         super().__init__(self._respond)
         self.bounds = bounds
+        self._is_trusted = is_trusted
         self._routes = routes
         self._prefixes = tuple(path for path in routes if path.endswith("/"))
         self._observer = observer
@@ -91,7 +96,7 @@ class HttpServer(web.Server):
         methods = self._routes.get(path) or next((self._routes[p] for p in self._prefixes if path.startswith(p)), None)
         if methods is None:
             return self.error(404, "nothing is served at this path")
-        route = methods.get(request.method)
+        route = methods.get(request.method) or methods.get("*")
         if route is None:
             return self.error(405, "this path does not take the method", ("Allow", ", ".join(methods)))
         body = b""
@@ -100,7 +105,9 @@ class HttpServer(web.Server):
             if isinstance(taken, Answer):
                 return taken
             body = taken
-        return await route.handle(Request(request.method, path, _headers(request), body))
+        return await route.handle(
+            Request(request.method, path, _headers(request), body, self._is_trusted(_peer(request)))
+        )
 
     async def _body(self, request: web.BaseRequest, content_type: str) -> bytes | Answer:
         """The body, if it is of the expected type and within the bounds of size and time."""
@@ -226,6 +233,16 @@ def _path(target: str) -> str:
         except ValueError:
             return ""
     return target.partition("?")[0]
+
+
+def _peer(request: web.BaseRequest) -> str:
+    """The address of whoever is connected; empty for a Unix socket, and one that is nobody's where it is not known."""
+    transport = request.transport
+    peer = None if transport is None else transport.get_extra_info("peername")
+    if isinstance(peer, tuple):
+        return str(peer[0])
+    connected = None if transport is None else transport.get_extra_info("socket")
+    return "" if connected is not None and connected.family == socket.AF_UNIX else "0.0.0.0"  # noqa: S104
 
 
 def _headers(request: web.BaseRequest) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from pkgutil import iter_modules
 
 from verifier.surfaces.surface import Surface
 
-_PARTS = frozenset({"answer", "body", "openapi", "surface"})
+_PARTS = frozenset({"answer", "body", "forwarded", "identity_headers", "openapi", "surface"})
 
 
 @cache

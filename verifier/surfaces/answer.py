@@ -18,8 +18,10 @@ def as_json(status: int, value: Any, *headers: tuple[str, str]) -> Answer:
     return Answer(status, (("Content-Type", "application/json"), _NO_STORE, *headers), body)
 
 
-def allowed(principal: Principal) -> dict[str, Any]:
-    """The JSON of an allow."""
+def allowed(principal: Principal | None) -> dict[str, Any]:
+    """The JSON of an allow; without a principal where nobody needs to be anybody."""
+    if principal is None:
+        return {"allowed": True, "principal": None}
     return {
         "allowed": True,
         "principal": {
@@ -34,6 +36,11 @@ def allowed(principal: Principal) -> dict[str, Any]:
             "claims": principal.claims,
         },
     }
+
+
+def empty(status: int) -> Answer:
+    """An answer whose status and headers say everything."""
+    return Answer(status, (_NO_STORE,), b"")
 
 
 def refusal(denied: Denied) -> Answer:

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 from verifier.core import strict_json
 from verifier.core.policy import Requirement
 from verifier.core.reasons import Reason
+from verifier.core.routes import Target
 from verifier.core.verdict import Denied
 from verifier.engine import Question
 
@@ -21,9 +22,9 @@ QUESTION_SCHEMA: Mapping[str, Any] = {
         "token": {"type": "string", "description": "The bearer token, without a scheme."},
         "scopes": {"type": "array", "items": {"type": "string"}, "description": "Scopes it must all have."},
         "audience": {"type": "string", "description": "The audience it must be meant for."},
-        "method": {"type": "string"},
-        "host": {"type": "string"},
-        "path": {"type": "string"},
+        "method": {"type": "string", "description": "With path: the method of the request; GET without it."},
+        "host": {"type": "string", "description": "With path: the host of the request."},
+        "path": {"type": "string", "description": "The path of the request, for the route policy."},
     },
 }
 
@@ -70,4 +71,10 @@ def question(members: Any, authorization: tuple[str, ...] = ()) -> Question | De
     if not isinstance(scopes, list) or not all(isinstance(s, str) and _SCOPE_TOKEN.fullmatch(s) for s in scopes):
         return malformed("scopes is not an array of scopes (RFC 6749 section 3.3)")
     audiences = (members["audience"],) if "audience" in members else ()
-    return Question(authorization, members.get("token"), Requirement(tuple(scopes), audiences))
+    target = None
+    if "path" in members:
+        path = members["path"].partition("?")[0]
+        target = Target(members.get("method", "GET"), members.get("host"), path)
+    elif {"method", "host"}.intersection(members):
+        return malformed("method and host say nothing without a path")
+    return Question(authorization, members.get("token"), Requirement(tuple(scopes), audiences), target)

@@ -27,8 +27,9 @@ def read(request: Request) -> Asked:
 
 def write(verdicts: Sequence[Verdict]) -> Answer:
     verdict = verdicts[0]
-    if isinstance(verdict, Allowed):
-        return answer.as_json(200, _active(verdict.principal))
+    if isinstance(verdict, Allowed):  # of a token alone, so there is a principal
+        active = {"active": False} if verdict.principal is None else _active(verdict.principal)
+        return answer.as_json(200, active)
     if verdict.family in (Family.INVALID_TOKEN, Family.INSUFFICIENT):
         return answer.as_json(200, {"active": False})
     return answer.refusal(verdict)

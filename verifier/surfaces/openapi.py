@@ -5,7 +5,7 @@ from typing import Any
 
 from verifier import __version__
 from verifier.core.reasons import Reason
-from verifier.surfaces.surface import Surface
+from verifier.surfaces.surface import ANY, Surface
 
 _PROBLEM_SCHEMA = {
     "type": "object",
@@ -20,6 +20,11 @@ _PROBLEM_SCHEMA = {
     },
 }
 
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""Those that OpenAPI has a word for, of an endpoint that takes any."""
+
+_REST = {"name": "path", "in": "path", "required": True, "schema": {"type": "string"}}
+
 _NULLABLE_TEXT = {"type": ["string", "null"]}
 _TEXTS = {"type": "array", "items": {"type": "string"}}
 
@@ -29,7 +34,7 @@ _ALLOWED_SCHEMA = {
     "properties": {
         "allowed": {"const": True},
         "principal": {
-            "type": "object",
+            "type": ["object", "null"],
             "properties": {
                 "issuer": {"type": "string"},
                 "issuer_name": {"type": "string"},
@@ -76,14 +81,21 @@ def decision_responses(description: str) -> Mapping[str, Any]:
     }
 
 
+def _written(path: str) -> str:
+    """A path that stands for all that begin with it, as OpenAPI writes it."""
+    return f"{path}{{path}}" if path.endswith("/") else path
+
+
 def document(surfaces: Iterable[Surface]) -> Mapping[str, Any]:
     """The whole document (OpenAPI 3.1)."""
     paths: dict[str, dict[str, Any]] = {}
     for surface in surfaces:
         for endpoint in surface.endpoints:
-            for method in endpoint.methods:
+            for method in _METHODS if endpoint.methods == ANY else endpoint.methods:
                 operation = {"operationId": f"{surface.name}_{method.lower()}", **endpoint.openapi}
-                paths.setdefault(endpoint.path, {})[method.lower()] = operation
+                if endpoint.path.endswith("/"):
+                    operation["parameters"] = [_REST]
+                paths.setdefault(_written(endpoint.path), {})[method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {

@@ -10,12 +10,14 @@ from verifier.engine import Question
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Request:
-    """One HTTP request. ``headers`` are by lower-case name, with every value in the order sent."""
+    """One HTTP request. ``headers`` are by lower-case name, with every value in the order sent. ``is_trusted``: it
+    comes from a proxy that may say what was asked of it."""
 
     method: str
     path: str
     headers: Mapping[str, Sequence[str]]
     body: bytes = b""
+    is_trusted: bool = True
 
     def __repr__(self) -> str:
         return f"Request({self.method} …)"
@@ -34,6 +36,9 @@ class Answer:
     body: bytes
 
 
+ANY = ("*",)
+"""Every method."""
+
 Asked = Sequence[Question | Denied] | Denied
 """Questions, some of which may have failed already; or a refusal of the request as a whole."""
 
@@ -42,8 +47,10 @@ Asked = Sequence[Question | Denied] | Denied
 class Endpoint:
     """One path. ``content_type`` is that of the body it takes, None where it takes none.
 
-    ``write`` gets one verdict for each question that ``read`` asked, in order. ``openapi`` describes one
-    method (OpenAPI 3.1, Operation Object).
+    ``path`` stands for all that begin with it where it ends with a slash, and ``methods`` is ``ANY`` where every one
+    is taken. ``write`` gets one verdict for each question that ``read`` asked, in order, and ``refuse`` what ``read``
+    refused. ``for_gateways``: an allow carries the identity headers. ``openapi`` describes one method (OpenAPI 3.1,
+    Operation Object), None where it would say nothing.
     """
 
     path: str
@@ -52,6 +59,8 @@ class Endpoint:
     read: Callable[[Request], Asked]
     write: Callable[[Sequence[Verdict]], Answer]
     openapi: Mapping[str, Any]
+    refuse: Callable[[Denied], Answer] | None = None
+    for_gateways: bool = False
 
 
 @dataclass(frozen=True, slots=True)

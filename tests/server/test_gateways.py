@@ -1,0 +1,260 @@
+"""The surfaces of gateways, over HTTP."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from tests.gateway_table import HOST, ROUTES, TABLE, TOKENS, Row
+from tests.support import AUD, Client, FakeIssuer, Reply, eventually, serve, settings
+from verifier.core.challenge import STATUS
+from verifier.core.reasons import FAMILY, Reason
+
+ISSUER = {"name": "main", "audiences": [AUD]}
+PARTNER = {"name": "partner", "issuer": "https://partner.example", "audiences": [AUD], "jwks_uri": "http://127.0.0.1:1"}
+
+
+def _settings(issuer: FakeIssuer, **changes: Any) -> Any:
+    return settings({**ISSUER, "issuer": issuer.url}, PARTNER, routes=ROUTES, preflights="allow", **changes)
+
+
+@pytest.fixture
+async def gateway(issuer: FakeIssuer) -> AsyncIterator[Client]:
+    async with serve(_settings(issuer)) as made:
+        await eventually(lambda: _has_keys(made, issuer))
+        yield made
+
+
+async def _has_keys(client: Client, issuer: FakeIssuer) -> bool:
+    return (await client.verify(issuer.token("EdDSA"))).status == 200
+
+
+async def raw(client: Client, method: str, target: str, headers: list[tuple[str, str]]) -> Reply:
+    """A request whose target goes out as it is."""
+    host, _, port = client.service.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "Connection: close"]
+    writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    status, *fields = head.decode().split("\r\n")
+    found = {name: value.strip() for name, _, value in (field.partition(":") for field in fields)}
+    return Reply(int(status.split()[1]), found, body.decode())
+
+
+Ask = Callable[[Client, Row, list[tuple[str, str]]], Any]
+
+
+def forward_auth(client: Client, row: Row, headers: list[tuple[str, str]]) -> Any:
+    told = [("X-Forwarded-Method", row.method), ("X-Forwarded-Host", row.host), ("X-Forwarded-Uri", row.target)]
+    return raw(client, "GET", "/forward-auth", [("Host", "verifier"), *told, *headers])
+
+
+def auth_request(client: Client, row: Row, headers: list[tuple[str, str]]) -> Any:
+    told = [("X-Original-Method", row.method), ("X-Original-URL", f"https://{row.host}{row.target}")]
+    return raw(client, "GET", "/auth-request", [("Host", "verifier"), *told, *headers])
+
+
+def ext_authz(client: Client, row: Row, headers: list[tuple[str, str]]) -> Any:
+    return raw(client, row.method, f"/ext-authz{row.target}", [("Host", row.host), *headers])
+
+
+SURFACES: dict[str, Ask] = {"forward_auth": forward_auth, "auth_request": auth_request, "ext_authz": ext_authz}
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize("row", TABLE, ids=[row.name for row in TABLE])
+async def test_every_surface_judges_alike(surface: str, row: Row, gateway: Client, issuer: FakeIssuer) -> None:
+    headers = list(row.headers)
+    if row.token is not None:
+        headers.append(("Authorization", f"Bearer {TOKENS[row.token](issuer)}"))
+    reply = await SURFACES[surface](gateway, row, headers)
+    if row.reason is None:
+        assert reply.status == 200
+        assert reply.headers["X-Auth-Subject"] == ("" if row.token is None else "alice")
+        return
+    expected = STATUS[FAMILY[row.reason]]
+    if surface == "auth_request":
+        expected = {400: 401, 503: 500}.get(expected, expected)
+    assert reply.status == expected
+    assert "X-Auth-Subject" not in reply.headers
+    if row.method != "HEAD":
+        assert reply.reason == row.reason
+
+
+def test_the_table_is_long_enough() -> None:
+    assert len(TABLE) >= 60
+
+
+ALLOWED = Row("GET", "/elsewhere", "reader")
+
+
+async def test_identity_headers_are_all_there_for_nobody_too(gateway: Client) -> None:
+    reply = await forward_auth(gateway, Row("GET", "/public", None), [])
+    names = ["X-Auth-Subject", "X-Auth-Issuer", "X-Auth-Client-Id", "X-Auth-Scope", "X-Auth-Expires", "X-Auth-Omitted"]
+    assert [reply.headers[name] for name in names] == [""] * 6
+
+
+async def test_identity_headers_say_who_it_is(issuer: FakeIssuer) -> None:
+    mapped = {"X-User-Email": "email", "X-User-Roles": "/realm_access/roles", "X-User-Verified": "email_verified"}
+    token = issuer.token(
+        "EdDSA",
+        client_id="web",
+        exp=int(time.time()) + 100,
+        email="ä%@example.com",
+        realm_access={"roles": ["a", "b"]},
+        email_verified=True,
+    )
+    async with serve(_settings(issuer, identity_headers=mapped)) as client:
+        reply = await forward_auth(client, ALLOWED, [("Authorization", f"Bearer {token}")])
+    assert reply.headers["X-Auth-Subject"] == "alice"
+    assert reply.headers["X-Auth-Issuer"] == issuer.url
+    assert reply.headers["X-Auth-Client-Id"] == "web"
+    assert reply.headers["X-Auth-Scope"] == "read write"
+    assert reply.headers["X-Auth-Expires"].isdecimal()
+    assert reply.headers["X-User-Email"] == "%C3%A4%25@example.com"
+    assert reply.headers["X-User-Roles"] == '["a","b"]'
+    assert reply.headers["X-User-Verified"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("subject", "expected"),
+    [
+        ("a\r\nX-Auth-Scope: admin", "a%0D%0AX-Auth-Scope: admin"),
+        ("a\x00b", "a%00b"),
+        ("\u2028", "%E2%80%A8"),
+        (" alice ", "alice"),
+        ("100%", "100%25"),
+    ],
+)
+async def test_a_claim_cannot_become_another_header(
+    subject: str, expected: str, gateway: Client, issuer: FakeIssuer
+) -> None:
+    token = issuer.token("EdDSA", sub=subject, scope="read")
+    reply = await forward_auth(gateway, ALLOWED, [("Authorization", f"Bearer {token}")])
+    assert (reply.headers["X-Auth-Subject"], reply.headers["X-Auth-Scope"]) == (expected, "read")
+
+
+async def test_claims_that_no_proxy_has_room_for_are_omitted_by_name(gateway: Client, issuer: FakeIssuer) -> None:
+    token = issuer.token("EdDSA", scope=" ".join(f"scope-{number}" for number in range(400)))
+    reply = await forward_auth(gateway, ALLOWED, [("Authorization", f"Bearer {token}")])
+    assert (reply.status, reply.headers["X-Auth-Scope"], reply.headers["X-Auth-Omitted"]) == (200, "", "X-Auth-Scope")
+
+
+@pytest.mark.parametrize(
+    ("ask", "headers"),
+    [
+        (forward_auth, [("X-Forwarded-Uri", "/public")]),
+        (forward_auth, [("X-Forwarded-Method", "GET")]),
+        (forward_auth, [("X-Forwarded-Host", HOST)]),
+        (forward_auth, [("X-Original-URL", f"https://{HOST}/public")]),
+        (forward_auth, [("X-Original-Method", "GET")]),
+        (auth_request, [("X-Original-URL", f"https://{HOST}/public")]),
+        (auth_request, [("X-Original-Method", "GET")]),
+    ],
+)
+async def test_an_original_that_is_told_twice_is_ambiguous(
+    ask: Ask, headers: list[tuple[str, str]], gateway: Client, issuer: FakeIssuer
+) -> None:
+    authorization = ("Authorization", f"Bearer {issuer.token('EdDSA')}")
+    reply = await ask(gateway, ALLOWED, [authorization, *headers])
+    assert reply.status == (401 if ask is auth_request else 400)
+    assert reply.reason == Reason.MALFORMED_REQUEST
+
+
+@pytest.mark.parametrize("path", ["/forward-auth", "/auth-request"])
+async def test_an_original_that_is_not_told_is_not_judged(path: str, gateway: Client, issuer: FakeIssuer) -> None:
+    reply = await gateway.get(path, Authorization=f"Bearer {issuer.token('EdDSA')}")
+    assert (reply.status, reply.reason) == (401 if path == "/auth-request" else 400, Reason.MALFORMED_REQUEST)
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+async def test_who_is_no_trusted_proxy_may_not_ask_for_others(surface: str, issuer: FakeIssuer) -> None:
+    async with serve(_settings(issuer, trusted_proxies=["10.0.0.0/8"])) as client:
+        reply = await SURFACES[surface](client, Row("GET", "/public", None), [])
+        assert (reply.status, reply.reason) == (403, Reason.UNTRUSTED_PROXY)
+        assert (await client.verify(issuer.token("EdDSA"))).status == 200
+
+
+async def test_a_body_can_name_a_request_too(gateway: Client, issuer: FakeIssuer) -> None:
+    token = issuer.token("EdDSA", scope="read")
+
+    async def ask(**request: Any) -> str | None:
+        return (await gateway.post("/verify", json={"token": token, **request})).reason
+
+    assert await ask(method="GET", host=HOST, path="/pets") is None
+    assert await ask(method="POST", host=HOST, path="/pets") == Reason.INSUFFICIENT_SCOPE
+    assert await ask(path="/admin") == Reason.INSUFFICIENT_SCOPE
+    assert await ask(method="post", path="/pets") == Reason.ROUTE_DENIED
+    assert await ask(path="https://api.acme.example/pets") == Reason.ROUTE_DENIED
+    assert await ask() is None
+    assert await ask(method="GET") == Reason.MALFORMED_REQUEST
+
+
+async def test_nobody_may_be_asked_about_where_nobody_is_enough(gateway: Client) -> None:
+    reply = await gateway.post("/verify", json={"path": "/public/a"})
+    assert reply.json == {"allowed": True, "principal": None}
+    assert (await gateway.post("/verify", json={"path": "/pets"})).reason == Reason.MISSING_TOKEN
+
+
+async def test_a_default_can_deny(issuer: FakeIssuer) -> None:
+    async with serve(_settings(issuer, default_route="deny")) as client:
+        headers = [("Authorization", f"Bearer {issuer.token('EdDSA')}")]
+        assert (await forward_auth(client, ALLOWED, headers)).reason == Reason.ROUTE_DENIED
+        assert (await forward_auth(client, Row("GET", "/public", None), [])).status == 200
+
+
+async def test_preflights_are_judged_like_others_unless_it_is_said(issuer: FakeIssuer) -> None:
+    made = settings({**ISSUER, "issuer": issuer.url}, PARTNER, routes=ROUTES)
+    async with serve(made) as client:
+        row = next(row for row in TABLE if row.method == "OPTIONS" and row.reason is None)
+        assert (await forward_auth(client, row, list(row.headers))).reason == Reason.MISSING_TOKEN
+
+
+PIECES = [
+    "/",
+    "//",
+    "/.",
+    "/..",
+    "/%2e%2e",
+    "/public",
+    "/admin",
+    "/pets",
+    "/7",
+    "%2F",
+    "%5c",
+    "\\",
+    ";a=b",
+    "?x=/admin",
+]
+PIECES += ["#", "%00", "%zz", "%C3%A9", "%ff", "%61dmin", "/internal", "a", ".", "%25", "~", "*", "/PUBLIC", "|"]
+
+
+async def test_targets_put_together_at_random_are_judged_alike_and_never_end_in_an_error(
+    gateway: Client, issuer: FakeIssuer
+) -> None:
+    """By a token that may nearly nothing, through every surface."""
+    chosen = random.Random(20_261_121)
+    headers = [("Authorization", f"Bearer {issuer.token('EdDSA', scope='read')}")]
+    for _ in range(300):
+        row = Row("GET", "/" + "".join(chosen.choices(PIECES, k=chosen.randint(1, 6))), "reader")
+        replies = [await ask(gateway, row, headers) for ask in SURFACES.values()]
+        assert len({reply.reason if reply.text else None for reply in replies}) == 1, row.target
+        assert {reply.status for reply in replies} <= {200, 403}, row.target
+
+
+@pytest.mark.parametrize("host", [f"{HOST}?", f"{HOST}#", f"{HOST}\\", f"{HOST}?a=", "a@b", "a,b", f"{HOST}.."])
+async def test_a_host_that_is_none_hides_no_path(host: str, gateway: Client, issuer: FakeIssuer) -> None:
+    """nginx takes nearly everything for a host, and puts it in front of the path."""
+    headers = [("Authorization", f"Bearer {issuer.token('EdDSA', scope='admin')}")]
+    for ask in SURFACES.values():
+        reply = await ask(gateway, Row("GET", "/public", None, host=host), headers)
+        assert (reply.status, reply.reason if reply.text else None) in {
+            (403, Reason.ROUTE_DENIED),
+            (400, None),
+            (400, "malformed_request"),
+            (401, "malformed_request"),
+        }

@@ -1,0 +1,105 @@
+"""A Unix socket instead of an address."""
+
+import asyncio
+import json
+import socket
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.support import AUD, FakeIssuer, eventually, serve, settings
+
+
+@pytest.fixture
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Short enough for a socket."""
+    return tmp_path_factory.mktemp("s") / "v.sock"
+
+
+@pytest.fixture
+async def http(place: Path) -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(place))) as made:
+        yield made
+
+
+def mode_of(place: Path) -> int | None:
+    """None where there is nothing."""
+    return stat.S_IMODE(place.stat().st_mode) if place.exists() else None
+
+
+def at(place: Path, issuer: FakeIssuer, **changes: Any) -> Any:
+    return settings({"name": "main", "issuer": issuer.url, "audiences": [AUD]}, listen=f"unix:{place}", **changes)
+
+
+async def test_a_gateway_can_ask_through_a_unix_socket(
+    place: Path, issuer: FakeIssuer, http: aiohttp.ClientSession
+) -> None:
+    """And is trusted there, whatever the networks that are."""
+    made = at(place, issuer, routes=[{"path": "/public", "anonymous": True}], trusted_proxies=["10.0.0.0/8"])
+    async with serve(made) as client:
+        assert client.service.address == f"unix:{place}"
+        headers = {"X-Forwarded-Method": "GET", "X-Forwarded-Host": "a", "X-Forwarded-Uri": "/public"}
+        async with http.get("http://verifier/forward-auth", headers=headers) as answer:
+            assert answer.status == 200
+
+
+@pytest.mark.parametrize(("mode", "expected"), [(None, 0o660), ("0600", 0o600), ("666", 0o666)])
+async def test_the_socket_has_its_mode(mode: str | None, expected: int, place: Path, issuer: FakeIssuer) -> None:
+    changes = {} if mode is None else {"socket_mode": mode}
+    async with serve(at(place, issuer, **changes)):
+        assert mode_of(place) == expected
+
+
+async def test_the_socket_is_gone_with_its_service(place: Path, issuer: FakeIssuer) -> None:
+    async with serve(at(place, issuer)):
+        assert mode_of(place) is not None
+    assert mode_of(place) is None
+
+
+async def test_a_socket_that_was_left_behind_is_replaced(place: Path, issuer: FakeIssuer) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(place))
+    async with serve(at(place, issuer)) as client:
+        assert client.service.address == f"unix:{place}"
+
+
+async def test_a_socket_that_somebody_serves_is_left_alone(place: Path, issuer: FakeIssuer) -> None:
+    async with serve(at(place, issuer)):
+        with pytest.raises(OSError, match=r"[Aa]ddress already in use"):
+            async with serve(at(place, issuer)):
+                pass
+        assert mode_of(place) is not None
+
+
+async def test_a_file_in_the_way_is_left_alone(place: Path, issuer: FakeIssuer) -> None:
+    await asyncio.to_thread(place.write_text, "somebody's")
+    with pytest.raises(OSError, match=r"[Aa]ddress already in use"):
+        async with serve(at(place, issuer)):
+            pass
+    assert await asyncio.to_thread(place.read_text) == "somebody's"
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (f"00-{TRACE}-00f067aa0ba902b7-01", TRACE),
+        (f"00-{'0' * 32}-00f067aa0ba902b7-01", None),
+        (f"00-{TRACE}-00f067aa0ba902b7", None),
+        ("eyJhbGciOiJSUzI1NiJ9.e30.AA", None),
+        (f"00-{TRACE.upper()}-00f067aa0ba902b7-01", None),
+    ],
+)
+async def test_a_denial_is_logged_with_its_trace(header: str, expected: str | None, issuer: FakeIssuer) -> None:
+    async with serve(settings({"name": "main", "issuer": issuer.url, "audiences": [AUD]})) as client:
+        await client.get("/verify", traceparent=header)
+        await eventually(lambda: [line for line in client.log() if line.get("reason")])
+        (line,) = [line for line in client.log() if line.get("reason")]
+        assert line.get("trace_id") == expected
+        assert "eyJ" not in json.dumps(line)

@@ -1,0 +1,61 @@
+"""``/auth-request``: nginx tells the original request in ``X-Original-Method`` and ``X-Original-URL``.
+
+nginx passes on 401 and 403, takes 2xx for an allow, and everything else for an error of its own (500). So what is 400
+elsewhere is 401 here, and what is 503 elsewhere is 500.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from verifier.core import paths
+from verifier.core.verdict import Denied, Verdict
+from verifier.surfaces import answer, forwarded, openapi
+from verifier.surfaces.forwarded import Told
+from verifier.surfaces.surface import ANY, Answer, Endpoint, Request, Surface
+
+_STATUS = {400: 401, 503: 500}
+
+
+def told(request: Request) -> Told | Denied:
+    method = forwarded.header(request, "x-original-method")
+    url = forwarded.header(request, "x-original-url")
+    for value in (method, url):
+        if isinstance(value, Denied):
+            return value
+    host, _ = paths.split(str(url))
+    if host is None:
+        return forwarded.malformed("x-original-url is not scheme://host/path")
+    return str(method), host, str(url)
+
+
+def write(verdicts: Sequence[Verdict]) -> Answer:
+    return _for_nginx(forwarded.write(verdicts))
+
+
+def refuse(denied: Denied) -> Answer:
+    return _for_nginx(answer.refusal(denied))
+
+
+def _for_nginx(answered: Answer) -> Answer:
+    return replace(answered, status=_STATUS.get(answered.status, answered.status))
+
+
+SURFACE = Surface(
+    name="auth_request",
+    endpoints=(
+        Endpoint(
+            path="/auth-request",
+            methods=ANY,
+            content_type=None,
+            read=forwarded.reader(told),
+            write=write,
+            refuse=refuse,
+            for_gateways=True,
+            openapi={
+                "summary": "Judge the request that X-Original-Method and X-Original-URL tell (nginx)",
+                "security": [{}, {"bearer": []}],
+                "responses": openapi.decision_responses("Allow, with the identity headers"),
+            },
+        ),
+    ),
+)
