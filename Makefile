@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 FUZZ_EXAMPLES ?= 50000
 
-.PHONY: help setup run test check fmt e2e fuzz bench-sharing bench-replicas bench-routes docs lock clean
+.PHONY: help setup run test check fmt e2e e2e-gateways fuzz bench-sharing bench-replicas bench-routes docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,7 +46,10 @@ fmt: $(READY) ## Format, and mend what can be mended
 
 e2e: $(READY) ## Test against real programs found on this machine
 	@if command -v npm >/dev/null; then cd tests/e2e && npm ci --silent --no-audit --no-fund; fi
-	$(BIN)/pytest -m e2e -rs tests/e2e
+	$(BIN)/pytest -m e2e -rs --ignore tests/e2e/gateways tests/e2e
+
+e2e-gateways: $(READY) ## Test deploy/gateways/ in the gateways found on this machine
+	$(BIN)/pytest -m e2e -rs tests/e2e/gateways
 
 fuzz: $(READY) ## Send FUZZ_EXAMPLES bad inputs over HTTP
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest --timeout=1800 -s tests/fuzz
