@@ -35,6 +35,8 @@ class Gateway:
     when_slow: ClassVar[int] = 503
     when_undecided: ClassVar[int] = 503
     when_ambiguous: ClassVar[int] = 400
+    #: Rows of the table that it refuses although they are allowed, and with what.
+    refuses_too: ClassVar[tuple[tuple[str, int], ...]] = ()
     #: The answer to HTTP/1.0 with a good token.
     to_http_1_0: ClassVar[int] = 200
 
