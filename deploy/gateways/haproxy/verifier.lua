@@ -40,7 +40,7 @@ core.register_action("verifier", { "http-req" }, function(txn, address)
         ["x-forwarded-uri"] = { txn.sf:url() },
         ["x-forwarded-for"] = { txn.sf:src() },
     }
-    for _, name in ipairs({ "authorization", "x-request-id" }) do
+    for _, name in ipairs({ "authorization", "x-request-id", "traceparent", "origin", "access-control-request-method" }) do
         if from[name] ~= nil then
             headers[name] = copied(from[name])
         end

@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.gateways.gateways import GATEWAYS, Gateway, running
 from tests.e2e.gateways.peers import application, exchange
 from tests.gateway_table import ROUTES, TABLE, TOKENS, Row
-from tests.support import AUD, FakeIssuer, eventually, fake_issuer, serve, settings
+from tests.support import AUD, Client, FakeIssuer, eventually, fake_issuer, serve, settings
 
 pytestmark = pytest.mark.e2e
 
@@ -24,10 +24,16 @@ def request_of(row: Row, issuer: FakeIssuer) -> bytes:
 async def test_every_gateway_lets_pass_what_the_table_allows_and_nothing_else(
     kind: type[Gateway], tmp_path: Path
 ) -> None:
-    """A gateway may refuse more, with a status of its own; what it lets pass, the table allows."""
+    """A gateway may refuse more, with a status of its own. What it lets pass is what the table allows, or is allowed
+    once the gateway has changed it: its path cleaned, or a header taken out that means something else."""
     kind.require()
     async with fake_issuer("EdDSA") as issuer:
-        partner = {"name": "partner", "issuer": "https://p.example", "audiences": [AUD], "jwks_uri": "http://127.0.0.1:1"}
+        partner = {
+            "name": "partner",
+            "issuer": "https://p.example",
+            "audiences": [AUD],
+            "jwks_uri": "http://127.0.0.1:1",
+        }
         main = {"name": "main", "issuer": issuer.url, "audiences": [AUD]}
         async with serve(settings(main, partner, routes=ROUTES, preflights="allow")) as client:
             await eventually(lambda: _has_keys(client, issuer))
@@ -41,7 +47,10 @@ async def test_every_gateway_lets_pass_what_the_table_allows_and_nothing_else(
                         upstream.got.clear()
                         answer = await asyncio.to_thread(exchange, gateway.port, request_of(row, issuer))
                         if row.reason is not None and upstream.got:
-                            passed.append((row.name, upstream.got[0].target))
+                            got = upstream.got[0]
+                            tricks = [name for name, _ in row.headers if got.values(name)]
+                            if tricks or not await _may(client, row, got.target, issuer):
+                                passed.append((row.name, got.target))
                         if row.reason is None and answer.status != 200:
                             refused.append((row.name, answer.status))
                         for got in upstream.got:
@@ -54,5 +63,12 @@ async def test_every_gateway_lets_pass_what_the_table_allows_and_nothing_else(
     assert refused == [one for one in refused if one in kind.refuses_too]
 
 
-async def _has_keys(client: object, issuer: FakeIssuer) -> bool:
-    return bool((await client.verify(issuer.token("EdDSA"))).status == 200)  # type: ignore[attr-defined]
+async def _may(client: Client, row: Row, target: str, issuer: FakeIssuer) -> bool:
+    """Whether the verifier allows what reached the application."""
+    asked = {"method": row.method, "host": row.host, "path": target}
+    token = {} if row.token is None else {"token": TOKENS[row.token](issuer)}
+    return (await client.post("/verify", json={**asked, **token})).status == 200
+
+
+async def _has_keys(client: Client, issuer: FakeIssuer) -> bool:
+    return (await client.verify(issuer.token("EdDSA"))).status == 200
