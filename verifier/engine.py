@@ -255,10 +255,10 @@ class Engine:
 
     def _conclude(self, identity: Identity | None, issuer: Issuer | None, question: Question, rule: Rule) -> Verdict:
         """What depends on the time, on revocations and on the request. Nobody, without an identity, may only take
-        what is for everybody."""
+        what is for everybody, and meets no demand."""
         principal = None
         if identity is None or issuer is None:
-            if rule.access is not Access.ANONYMOUS:
+            if rule.access is not Access.ANONYMOUS or question.requirement != policy.NOTHING:
                 return Denied(Reason.MISSING_TOKEN, bearer.MISSING)
         elif isinstance(identity.outcome, Denied):
             return identity.outcome

@@ -191,6 +191,13 @@ def test_what_cannot_be_read_in_one_way_is_denied(target: Target) -> None:
     assert refusal.value.reason is Reason.ROUTE_DENIED
 
 
+def test_where_there_are_routes_for_hosts_a_host_must_be_told() -> None:
+    """Or who leaves it out would be spared them."""
+    routes = Routes([route("/a", hosts=("x",), access=Access.DENIED), route("/**")], default=Access.AUTHENTICATED)
+    assert routes.rule(Target("GET", None, "/a")).access is Access.DENIED
+    assert routes.rule(Target("GET", "y", "/a")).access is Access.AUTHENTICATED
+
+
 def test_a_form_that_is_permitted_is_read() -> None:
     routes = Routes([route("/a/b")], default=Access.DENIED, permitted={Form.REPEATED_SLASHES})
     assert routes.rule(Target("GET", None, "//a//b")).access is Access.AUTHENTICATED

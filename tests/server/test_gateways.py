@@ -187,17 +187,24 @@ async def test_a_body_can_name_a_request_too(gateway: Client, issuer: FakeIssuer
 
     assert await ask(method="GET", host=HOST, path="/pets") is None
     assert await ask(method="POST", host=HOST, path="/pets") == Reason.INSUFFICIENT_SCOPE
-    assert await ask(path="/admin") == Reason.INSUFFICIENT_SCOPE
-    assert await ask(method="post", path="/pets") == Reason.ROUTE_DENIED
-    assert await ask(path="https://api.acme.example/pets") == Reason.ROUTE_DENIED
+    assert await ask(host=HOST, path="/admin") == Reason.INSUFFICIENT_SCOPE
+    assert await ask(path="/public/a") == Reason.ROUTE_DENIED  # there are routes for hosts
+    assert await ask(method="post", host=HOST, path="/pets") == Reason.ROUTE_DENIED
+    assert await ask(host=HOST, path=f"https://{HOST}/pets") == Reason.ROUTE_DENIED
     assert await ask() is None
     assert await ask(method="GET") == Reason.MALFORMED_REQUEST
 
 
 async def test_nobody_may_be_asked_about_where_nobody_is_enough(gateway: Client) -> None:
-    reply = await gateway.post("/verify", json={"path": "/public/a"})
+    reply = await gateway.post("/verify", json={"host": HOST, "path": "/public/a"})
     assert reply.json == {"allowed": True, "principal": None}
-    assert (await gateway.post("/verify", json={"path": "/pets"})).reason == Reason.MISSING_TOKEN
+    assert (await gateway.post("/verify", json={"host": HOST, "path": "/pets"})).reason == Reason.MISSING_TOKEN
+
+
+@pytest.mark.parametrize("demand", [{"scopes": ["admin"]}, {"audience": "https://api.example"}])
+async def test_nobody_meets_what_the_question_itself_demands(demand: dict[str, Any], gateway: Client) -> None:
+    reply = await gateway.post("/verify", json={"host": HOST, "path": "/public/a", **demand})
+    assert (reply.status, reply.reason) == (401, Reason.MISSING_TOKEN)
 
 
 async def test_a_default_can_deny(issuer: FakeIssuer) -> None:

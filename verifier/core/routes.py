@@ -19,6 +19,7 @@ REST = "**"
 
 _METHOD = re.compile(r"[A-Z][A-Z_-]{0,31}", re.ASCII)
 _NO_METHOD = Rejected(Reason.ROUTE_DENIED, "the method is not one in capital letters")
+_NO_HOST = Rejected(Reason.ROUTE_DENIED, "there are routes for hosts, so the host must be told")
 _OTHER_CASE = Rejected(
     Reason.ROUTE_DENIED, "the path has letters in another case than a route, and services differ about that"
 )
@@ -152,6 +153,8 @@ class Routes:
             host = None if target.host is None else paths.host(target.host)
         except Rejected as refusal:
             return Rule(Access.DENIED, refusal=refusal)
+        if host is None and (self._named or self._below):
+            return Rule(Access.DENIED, refusal=_NO_HOST)
         is_preflight = target.preflight_of is not None and self._answers_preflights
         method = str(target.preflight_of) if is_preflight else target.method
         route = self.find(method, host, segments)

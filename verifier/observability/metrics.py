@@ -48,12 +48,8 @@ class Metrics:
             "Decisions. outcome is allow, deny or undecided; issuer is empty when none matched.",
             ("surface", "issuer", "outcome", "reason"),
         )
-        self.decision_seconds = Histogram(
-            "verifier_decision_seconds",
-            "Time from a request read to its verdict, waiting for keys included.",
-            ("surface",),
-            buckets=BUCKETS,
-            registry=self.registry,
+        self.decision_seconds = self._histogram(
+            "decision_seconds", "Time from a request read to its verdict, waiting for keys included.", ("surface",)
         )
         self.key_fetches = self._counter(
             "key_fetches",
@@ -68,13 +64,7 @@ class Metrics:
         self.cache_lookups = self._counter(
             "cache_lookups", "Cache look-ups. result is hit or miss.", ("kind", "tier", "result")
         )
-        self.redis_seconds = Histogram(
-            "verifier_redis_seconds",
-            "Time of commands that Redis carried out.",
-            ("command",),
-            buckets=BUCKETS,
-            registry=self.registry,
-        )
+        self.redis_seconds = self._histogram("redis_seconds", "Time of commands that Redis carried out.", ("command",))
         self.redis_errors = self._counter("redis_errors", "Commands that Redis did not carry out.", ("command",))
         self.redis_breaker = self._gauge("redis_breaker_open", "1 while Redis is not asked, as it did not answer.")
         self.redis_writes_dropped = self._counter("redis_writes_dropped", "Entries not written, as too many waited.")
@@ -88,12 +78,10 @@ class Metrics:
             "Questions about tokens. result is active, inactive, error, or not_asked while the breaker is open.",
             ("issuer", "result"),
         )
-        self.introspection_seconds = Histogram(
-            "verifier_introspection_seconds",
+        self.introspection_seconds = self._histogram(
+            "introspection_seconds",
             "Time of calls to introspection endpoints, waiting for a turn included.",
             ("issuer",),
-            buckets=BUCKETS,
-            registry=self.registry,
         )
         self.introspection_breaker = self._gauge(
             "introspection_breaker_open", "1 while the issuer is not asked, as it did not answer.", ("issuer",)
@@ -105,11 +93,8 @@ class Metrics:
         self.revocations_fading = self._gauge(
             "revocations_fading", "Revocations in Redis that only the second of our sealing keys opens."
         )
-        self.revocation_lag = Histogram(
-            "verifier_revocation_lag_seconds",
-            "Time from a revocation on another replica to its arrival here, by their clocks.",
-            buckets=BUCKETS,
-            registry=self.registry,
+        self.revocation_lag = self._histogram(
+            "revocation_lag_seconds", "Time from a revocation on another replica to its arrival here, by their clocks."
         )
         self.cache_entries = self._gauge("cache_entries", "Entries held.", ("kind", "tier"))
         self.http_errors = self._counter(
@@ -125,6 +110,9 @@ class Metrics:
 
     def _counter(self, name: str, means: str, labels: tuple[str, ...] = ()) -> Counter:
         return Counter(f"verifier_{name}", means, labels, registry=self.registry)
+
+    def _histogram(self, name: str, means: str, labels: tuple[str, ...] = ()) -> Histogram:
+        return Histogram(f"verifier_{name}", means, labels, buckets=BUCKETS, registry=self.registry)
 
     def _gauge(self, name: str, means: str, labels: tuple[str, ...] = ()) -> Gauge:
         return Gauge(f"verifier_{name}", means, labels, registry=self.registry)

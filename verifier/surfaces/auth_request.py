@@ -4,14 +4,13 @@ nginx passes on 401 and 403, takes 2xx for an allow, and everything else for an 
 elsewhere is 401 here, and what is 503 elsewhere is 500.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from verifier.core import paths
-from verifier.core.verdict import Denied, Verdict
-from verifier.surfaces import answer, forwarded, openapi
+from verifier.core.verdict import Denied
+from verifier.surfaces import forwarded
 from verifier.surfaces.forwarded import Told
-from verifier.surfaces.surface import ANY, Answer, Endpoint, Request, Surface
+from verifier.surfaces.surface import Answer, Request
 
 _STATUS = {400: 401, 503: 500}
 
@@ -28,34 +27,14 @@ def told(request: Request) -> Told | Denied:
     return str(method), host, str(url)
 
 
-def write(verdicts: Sequence[Verdict]) -> Answer:
-    return _for_nginx(forwarded.write(verdicts))
-
-
-def refuse(denied: Denied) -> Answer:
-    return _for_nginx(answer.refusal(denied))
-
-
-def _for_nginx(answered: Answer) -> Answer:
+def for_nginx(answered: Answer) -> Answer:
     return replace(answered, status=_STATUS.get(answered.status, answered.status))
 
 
-SURFACE = Surface(
-    name="auth_request",
-    endpoints=(
-        Endpoint(
-            path="/auth-request",
-            methods=ANY,
-            content_type=None,
-            read=forwarded.reader(told),
-            write=write,
-            refuse=refuse,
-            for_gateways=True,
-            openapi={
-                "summary": "Judge the request that X-Original-Method and X-Original-URL tell (nginx)",
-                "security": [{}, {"bearer": []}],
-                "responses": openapi.decision_responses("Allow, with the identity headers"),
-            },
-        ),
-    ),
+SURFACE = forwarded.surface(
+    "auth_request",
+    "/auth-request",
+    told,
+    summary="Judge the request that X-Original-Method and X-Original-URL tell (nginx)",
+    adapt=for_nginx,
 )

@@ -1,9 +1,9 @@
 """``/ext-authz/…``: Envoy and Istio ask with the original request line behind this prefix (HTTP service)."""
 
 from verifier.core.verdict import Denied
-from verifier.surfaces import forwarded, openapi
+from verifier.surfaces import forwarded
 from verifier.surfaces.forwarded import Told
-from verifier.surfaces.surface import ANY, Endpoint, Request, Surface
+from verifier.surfaces.surface import Request
 
 _PREFIX = "/ext-authz"
 
@@ -12,25 +12,12 @@ def told(request: Request) -> Told | Denied:
     host = forwarded.header(request, "host")
     if isinstance(host, Denied):
         return host
-    other = forwarded.absent(request, "x-original-method", "x-original-url", "x-original-uri")
-    return other or (request.method, host, request.path.removeprefix(_PREFIX))
+    return forwarded.told_otherwise(request) or (request.method, host, request.path.removeprefix(_PREFIX))
 
 
-SURFACE = Surface(
-    name="ext_authz",
-    endpoints=(
-        Endpoint(
-            path=f"{_PREFIX}/",
-            methods=ANY,
-            content_type=None,
-            read=forwarded.reader(told),
-            write=forwarded.write,
-            for_gateways=True,
-            openapi={
-                "summary": "Judge the request whose method, host and path these are, without the prefix (Envoy)",
-                "security": [{}, {"bearer": []}],
-                "responses": openapi.decision_responses("Allow, with the identity headers"),
-            },
-        ),
-    ),
+SURFACE = forwarded.surface(
+    "ext_authz",
+    f"{_PREFIX}/",
+    told,
+    summary="Judge the request whose method, host and path these are, without the prefix (Envoy)",
 )

@@ -7,31 +7,53 @@ from verifier.core.reasons import Reason
 from verifier.core.routes import Target
 from verifier.core.verdict import Allowed, Denied, Verdict
 from verifier.engine import Question
-from verifier.surfaces import answer
-from verifier.surfaces.surface import Answer, Asked, Request
+from verifier.surfaces import answer, openapi
+from verifier.surfaces.surface import ANY, Answer, Asked, Endpoint, Request, Surface
 
 Told = tuple[str, str, str]
 """Method, host and request target of the original request, as they came."""
 
-_OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
+_METHOD_OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
+_OTHER_ORIGINALS = frozenset({"x-original-method", "x-original-url", "x-original-uri"})
+_PATH_OVERRIDE = "x-rewrite-url"
+_MEANINGFUL = _METHOD_OVERRIDES | _OTHER_ORIGINALS | {_PATH_OVERRIDE}
 
 
-def reader(told: Callable[[Request], Told | Denied]) -> Callable[[Request], Asked]:
-    """Reads a request whose original is what ``told`` finds in it."""
+def surface(
+    name: str,
+    path: str,
+    told: Callable[[Request], Told | Denied],
+    *,
+    summary: str,
+    adapt: Callable[[Answer], Answer] = lambda answered: answered,
+) -> Surface:
+    """The surface of gateways that tell the original request as ``told`` finds it. ``adapt`` makes of an answer what
+    they understand."""
 
     def read(request: Request) -> Asked:
         original = told(request)
         asked = original if isinstance(original, Denied) else _question(request, *original)
         return asked if isinstance(asked, Denied) else (asked,)
 
-    return read
+    def write(verdicts: Sequence[Verdict]) -> Answer:
+        verdict = verdicts[0]
+        return adapt(answer.empty(200) if isinstance(verdict, Allowed) else answer.refusal(verdict))
 
-
-def write(verdicts: Sequence[Verdict]) -> Answer:
-    """A gateway looks at status and headers; a denial has a body for the client."""
-    if isinstance(verdicts[0], Allowed):
-        return answer.empty(200)
-    return answer.refusal(verdicts[0])
+    endpoint = Endpoint(
+        path=path,
+        methods=ANY,
+        content_type=None,
+        read=read,
+        write=write,
+        refuse=lambda denied: adapt(answer.refusal(denied)),
+        for_gateways=True,
+        openapi={
+            "summary": summary,
+            "security": [{}, {"bearer": []}],
+            "responses": openapi.decision_responses("Allow, with the identity headers"),
+        },
+    )
+    return Surface(name, (endpoint,))
 
 
 def header(request: Request, name: str) -> str | Denied:
@@ -42,9 +64,9 @@ def header(request: Request, name: str) -> str | Denied:
     return malformed(f"expected the header {name} once, found it {len(values)} times")
 
 
-def absent(request: Request, *names: str) -> Denied | None:
-    """Headers that would tell the original request in another way, and maybe another one."""
-    there = [name for name in names if request.values(name)]
+def told_otherwise(request: Request) -> Denied | None:
+    """Whether the original request is told as nginx does too, and maybe another one."""
+    there = sorted(name for name in _OTHER_ORIGINALS if request.values(name))
     return malformed(f"the gateway must remove the header {there[0]}") if there else None
 
 
@@ -53,9 +75,11 @@ def malformed(detail: str) -> Denied:
 
 
 def _question(request: Request, method: str, host: str, target: str) -> Question | Denied:
-    if request.values("x-rewrite-url"):
+    if any("_" in name and name.replace("_", "-") in _MEANINGFUL for name in request.headers):
+        return malformed("the gateway must drop headers with underscores: services take them for those with dashes")
+    if request.values(_PATH_OVERRIDE):
         return malformed("the request has a header that overrides its path (X-Rewrite-URL)")
-    if any(value != method for name in _OVERRIDES for value in request.values(name)):
+    if any(value != method for name in _METHOD_OVERRIDES for value in request.values(name)):
         return malformed("the request has a header that overrides its method")
     authority, path = paths.split(target)
     if authority is not None and authority.lower() != host.lower():

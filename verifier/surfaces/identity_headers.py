@@ -21,10 +21,6 @@ LONGEST = 2_048
 ROOM = 6_144
 """Bytes of all values together."""
 
-_OVERRIDES = frozenset(
-    {"x_http_method_override", "x_http_method", "x_method_override", "x_rewrite_url", "x_original_url"}
-)
-
 _PLAIN = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 
@@ -33,16 +29,12 @@ class IdentityHeaders:
 
     def __init__(self, claims: Mapping[str, ClaimPath] | None = None) -> None:
         self._claims = dict(claims or {})
-        self._spelled = frozenset(name.lower().replace("-", "_") for name in self._values(None))
+        self._names = frozenset(name.lower() for name in (*self._values(None), OMITTED))
 
     def is_posed_as(self, headers: Iterable[str]) -> bool:
         """Whether a client sent one of these with underscores: some services take them for the same (CGI, WSGI), and
         a gateway that copies ours does not overwrite them."""
-        return any("_" in name and name.lower().replace("-", "_") in self._refused for name in headers)
-
-    @property
-    def _refused(self) -> frozenset[str]:
-        return self._spelled | _OVERRIDES
+        return any("_" in name and name.lower().replace("_", "-") in self._names for name in headers)
 
     def of(self, principal: Principal | None) -> list[tuple[str, str]]:
         """The headers for ``principal``; all are empty where there is none.
