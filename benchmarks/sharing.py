@@ -22,8 +22,9 @@ from verifier.core.sealing import Sealer
 from verifier.core.verdict import Allowed
 from verifier.engine import Engine, Question
 from verifier.ports import Limits, Sources
+from verifier.store.clients import connect
 from verifier.store.memory import MemoryCache
-from verifier.store.redis import RedisStore, connect
+from verifier.store.redis import RedisStore
 from verifier.store.servers import parse
 from verifier.store.shared import NotShared, Shared
 

@@ -47,9 +47,11 @@ from verifier.server import data_port, ops_port
 from verifier.server.admin import Admin
 from verifier.server.http import Bounds, HttpServer, Routes
 from verifier.server.listening import close_socket, open_site
+from verifier.store.clients import connect
 from verifier.store.memory import MemoryCache
-from verifier.store.redis import RedisStore, connect
-from verifier.store.revocations import LocalList, RevocationList, SharedList
+from verifier.store.redis import RedisStore
+from verifier.store.revocation_log import SharedList
+from verifier.store.revocations import LocalList, RevocationList
 from verifier.store.servers import parse as parse_servers
 from verifier.store.shared import NotShared, Shared
 from verifier.surfaces import surfaces

@@ -25,7 +25,8 @@ from verifier.remote.http import Access, HttpClient, open_session
 from verifier.remote.key_source import Freshness, RefreshingKeys
 from verifier.remote.origins import Fetched, JwksUri
 from verifier.remote.origins import Origin as AnyOrigin
-from verifier.store.redis import RedisStore, connect
+from verifier.store.clients import connect
+from verifier.store.redis import RedisStore
 from verifier.store.servers import parse
 
 NAME = "main"

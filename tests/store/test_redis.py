@@ -17,7 +17,8 @@ from tests.redis_servers import Line, RedisServer, command, line_to, redis_clust
 from tests.support import eventually, stalls
 from verifier.core.sealing import ENTROPY_BYTES, Sealer
 from verifier.ports import Forbidden, Unreachable
-from verifier.store.redis import RedisStore, connect
+from verifier.store.clients import connect
+from verifier.store.redis import RedisStore
 from verifier.store.servers import RedisServers, parse
 
 KEY = secrets.token_bytes(32)

@@ -16,7 +16,8 @@ from tests.store.test_redis import Seen as StoreSeen
 from tests.support import eventually
 from verifier.core.revocation import Kind, Revocation, pack
 from verifier.ports import SourceUnavailable
-from verifier.store.revocations import LocalList, RevocationsFull, SharedList
+from verifier.store.revocation_log import SharedList
+from verifier.store.revocations import LocalList, RevocationsFull
 
 ISS = "https://issuer.example/"
 

@@ -21,17 +21,13 @@ from functools import partial
 from time import monotonic, time
 from typing import Any, Protocol, TypeVar
 
-from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
+from redis.asyncio import RedisCluster
 from redis.exceptions import ClusterError, NoPermissionError, RedisError, ResponseError
 
 from verifier.core.breaker import Breaker
 from verifier.core.sealing import ENTROPY_BYTES, Refusal, Refused, Sealer
 from verifier.ports import Forbidden, Unreachable
-from verifier.store.servers import RedisServers, Topology
+from verifier.store.clients import Client
 
 PROBE_PAUSE = 0.25
 """Seconds between two probes while the breaker is open."""
@@ -49,10 +45,6 @@ MAX_WRITES = 4_096
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
-Client = Any
-"""redis-py's clients have one set of commands and no common type."""
-
-
 Write = tuple[bytes, int]
 """An entry, and the milliseconds for which it is kept."""
 
@@ -88,33 +80,6 @@ class LogState:
 
     last: str
     length: int
-
-
-def connect(servers: RedisServers, *, timeout: float, connections: int, ca_file: str | None = None) -> Client:
-    """A client for ``servers``, without retries, not connected yet. ``timeout`` in seconds."""
-    common: dict[str, Any] = {
-        "username": servers.credentials.username,
-        "password": servers.credentials.password,
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,  # without push messages
-    }
-    encrypted = {"ssl": True, "ssl_ca_certs": ca_file} if servers.tls else {}
-    common |= encrypted
-    if servers.topology is Topology.CLUSTER:
-        nodes = [ClusterNode(host, port) for host, port in servers.hosts]
-        return RedisCluster(startup_nodes=nodes, max_connections=connections, require_full_coverage=False, **common)
-    common |= {"db": servers.db, "max_connections": connections}
-    if servers.topology is Topology.SENTINEL:
-        limits = {name: common[name] for name in ("socket_timeout", "socket_connect_timeout", "retry", "protocol")}
-        watching = {**limits, **encrypted, "password": servers.sentinel_password}
-        sentinel = Sentinel(servers.hosts, sentinel_kwargs=watching)  # type: ignore[no-untyped-call]
-        return _SentinelClient(sentinel, servers.service, common)
-    if servers.path is not None:
-        return Redis(unix_socket_path=servers.path, **common)
-    ((host, port),) = servers.hosts
-    return Redis(host=host, port=port, **common)
 
 
 class RedisStore:
@@ -362,19 +327,6 @@ class RedisStore:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # seen: whoever asked may have given up
-
-
-class _SentinelClient(Redis):
-    """The primary that the Sentinels name, and the connections to the Sentinels themselves."""
-
-    def __init__(self, sentinel: Any, service: str | None, options: dict[str, Any]) -> None:
-        primary = sentinel.master_for(service, **options)
-        super().__init__(connection_pool=primary.connection_pool)
-        self._sentinel = sentinel
-
-    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: ARG002 - the form of the base
-        await super().aclose(close_connection_pool=True)
-        await self._sentinel.aclose()
 
 
 def _mget(client: Client) -> Callable[[list[str]], Awaitable[list[bytes | None]]]:
