@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 FUZZ_EXAMPLES ?= 50000
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links \
+	--custom-compile-command "make lock" --upgrade
 
 .PHONY: help setup run test check fmt e2e e2e-gateways fuzz bench-sharing bench-replicas bench-routes docs lock clean
 
@@ -46,6 +48,7 @@ fmt: $(READY) ## Format, and mend what can be mended
 
 e2e: $(READY) ## Test against real programs found on this machine
 	@if command -v npm >/dev/null; then cd tests/e2e && npm ci --silent --no-audit --no-fund; fi
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/e2e.txt
 	$(BIN)/pytest -m e2e -rs --ignore tests/e2e/gateways tests/e2e
 
 e2e-gateways: $(READY) ## Test deploy/gateways/ in the gateways found on this machine
@@ -67,10 +70,9 @@ docs: $(READY) ## Write the generated parts of docs/
 	$(BIN)/python -m tests.generated_docs
 
 lock: $(READY) ## Resolve the dependencies anew
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links \
-		--custom-compile-command "make lock" pyproject.toml -o requirements/runtime.txt --upgrade
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links \
-		--custom-compile-command "make lock" pyproject.toml --group dev -o requirements/dev.txt --upgrade
+	$(LOCK) pyproject.toml --all-extras -o requirements/runtime.txt
+	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
+	$(LOCK) --group e2e -o requirements/e2e.txt
 
 clean: ## Remove what was built
 	rm -rf $(VENV) dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/e2e/node_modules
