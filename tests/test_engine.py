@@ -260,3 +260,12 @@ def test_questions_do_not_show_their_token() -> None:
 
 def test_a_source_says_why_it_is_unavailable() -> None:
     assert str(SourceUnavailable("down")) == "down"
+
+
+@pytest.mark.parametrize(
+    ("demands", "seconds"), [({}, 300.0), ({"max_auth_age": 100.0}, 90.0), ({"max_auth_age": 1_000.0}, 300.0)]
+)
+def test_an_allow_says_how_long_it_is_good_for(demands: dict[str, Any], seconds: float) -> None:
+    verdict = Bench().ask(token(auth_time=NOW - 10), **demands)
+    assert isinstance(verdict, Allowed)
+    assert verdict.good_for == seconds

@@ -45,6 +45,7 @@ from verifier.remote.metadata import DiscoveredAddress
 from verifier.remote.origins import FILE_INTERVAL, Origin
 from verifier.server import data_port, ops_port
 from verifier.server.admin import Admin
+from verifier.server.deciding import Decisions
 from verifier.server.http import Bounds, HttpServer, Routes
 from verifier.server.listening import close_socket, open_site
 from verifier.store.clients import connect
@@ -72,6 +73,7 @@ class Service:
 
     address: str
     ops_address: str
+    grpc_address: str | None = None
 
 
 def origin_of(issuer: IssuerSettings, http: HttpClient) -> Origin:
@@ -130,20 +132,37 @@ async def serving(
         )
         stack.push_async_callback(engine.stop)
         identity = IdentityHeaders({name: claim_path.parse(claim) for name, claim in settings.identity_headers.items()})
-        served = data_port.routes(surfaces(), engine, observer, identity)
-        data = HttpServer(served, bounds, observer, _trusted(settings.trusted_proxies))
+        decisions = Decisions(engine, observer, identity)
+        is_trusted = _trusted(settings.trusted_proxies)
+        data = HttpServer(
+            data_port.routes(surfaces(), decisions, settings.decision_max_age), bounds, observer, is_trusted
+        )
         gauges = ops_port.Gauges(metrics, sources, introspectors, cache, revocations, lambda: len(data.connections))
         without_keys = any(not issuer.has_keys for issuer in issuers)
-        ops_routes: Routes = ops_port.routes(gauges, without_keys=without_keys)
+        readiness = ops_port.Readiness(sources, revocations, without_keys=without_keys)
+        ops_routes: Routes = ops_port.routes(gauges, readiness)
         if settings.ops.admin_token_file is not None:
             keep = settings.revocations.keep
             admin = Admin(settings.ops.admin_token_file, revocations, issuers, keep, observer)
             ops_routes = {**ops_routes, **admin.routes()}
         ops = HttpServer(ops_routes, OPS_BOUNDS, observer)
         ops_address = await _listen(stack, ops, settings.ops.listen, 1.0)
+        grpc_address = None
+        if settings.grpc.listen is not None:
+            from verifier.server import grpc_port  # noqa: PLC0415 - needs the extra
+
+            check = grpc_port.Check(decisions, observer, is_trusted)
+            served = grpc_port.listening(
+                check,
+                settings.grpc.listen,
+                int(settings.socket_mode, 8),
+                is_ready=readiness.is_ready,
+                stop_timeout=settings.stop_timeout,
+            )
+            grpc_address = await stack.enter_async_context(served)
         address = await _listen(stack, data, settings.listen, settings.stop_timeout, settings.socket_mode)
-        log.info("serving", address=address, ops=ops_address, version=__version__)
-        yield Service(address, ops_address)
+        log.info("serving", address=address, ops=ops_address, grpc=grpc_address, version=__version__)
+        yield Service(address, ops_address, grpc_address)
         log.info("stopping")
 
 

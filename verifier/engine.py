@@ -256,7 +256,7 @@ class Engine:
     def _conclude(self, identity: Identity | None, issuer: Issuer | None, question: Question, rule: Rule) -> Verdict:
         """What depends on the time, on revocations and on the request. Nobody, without an identity, may only take
         what is for everybody, and meets no demand."""
-        principal = None
+        principal, good_for = None, policy.NEVER
         if identity is None or issuer is None:
             if rule.access is not Access.ANONYMOUS or question.requirement != policy.NOTHING:
                 return Denied(Reason.MISSING_TOKEN, bearer.MISSING)
@@ -274,9 +274,12 @@ class Engine:
                 policy.check(question.requirement, principal, issuer.leeway, now)
                 routes.check_access(rule)
                 policy.check(rule.requirement, principal, issuer.leeway, now)
+                demands = (question.requirement, rule.requirement)
+                ends = (policy.met_until(demand, principal) for demand in demands)
+                good_for = min(claims.stands_until(principal, issuer), *ends) - now
             except Rejected as refusal:
                 return Denied(refusal.reason, refusal.detail, issuer.name, demanded)
-        return Allowed(principal)
+        return Allowed(principal, good_for)
 
 
 class _Step(Enum):

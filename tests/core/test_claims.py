@@ -14,6 +14,7 @@ from verifier.core.claims import (
     identify,
     media_type,
     satisfies,
+    stands_until,
 )
 from verifier.core.issuer import Issuer, RequiredClaim
 from verifier.core.reasons import Reason, Rejected
@@ -301,3 +302,19 @@ def test_a_refusal_for_time_says_by_how_much(changes: dict[str, Any], now: float
     with pytest.raises(Rejected) as refusal:
         check_standing(identified(at, **changes), at, now)
     assert refusal.value.detail == detail
+
+
+@pytest.mark.parametrize(
+    ("max_age", "changes", "end"),
+    [
+        (None, {}, NOW + 300),
+        (1_000.0, {}, NOW + 300),
+        (100.0, {}, NOW + 100),
+        (None, {"iat": None}, NOW + 300),
+    ],
+)
+def test_a_principal_stands_until_it_expires_or_is_too_old(
+    max_age: float | None, changes: dict[str, Any], end: float
+) -> None:
+    at = issuer(max_age=max_age)
+    assert stands_until(identified(at, **changes), at) == end

@@ -6,7 +6,7 @@ import pytest
 from tests.core.test_claims import identified
 from tests.support import NOW
 from verifier.core.issuer import RequiredClaim
-from verifier.core.policy import NOTHING, Requirement, check
+from verifier.core.policy import NEVER, NOTHING, Requirement, check, met_until
 from verifier.core.reasons import Reason, Rejected
 from verifier.core.verdict import Principal
 
@@ -64,3 +64,15 @@ def test_a_sign_in_of_which_nobody_knows_when_is_too_long_ago(auth_time: object)
     with pytest.raises(Rejected) as refusal:
         check(Requirement(max_auth_age=60.0), principal(auth_time=auth_time), leeway=30.0, now=NOW)
     assert refusal.value.reason is Reason.STALE_AUTHENTICATION
+
+
+@pytest.mark.parametrize(
+    ("demands", "end"),
+    [
+        (NOTHING, NEVER),
+        (Requirement(scopes=("read",)), NEVER),
+        (Requirement(max_auth_age=100.0), NOW + 40),
+    ],
+)
+def test_a_demand_is_met_until_the_sign_in_is_too_long_ago(demands: Requirement, end: float) -> None:
+    assert met_until(demands, principal()) == end

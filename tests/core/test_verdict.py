@@ -14,7 +14,7 @@ from verifier.core.verdict import Allowed, Denied
 KEYS = keys.load_jwks({"keys": [public_jwk(private_key("EdDSA"))]})
 VALUES = {
     "principal": identified(),
-    "allowed": Allowed(identified()),
+    "allowed": Allowed(identified(), 60.0),
     "denied": Denied(Reason.EXPIRED, "why"),
     "token": token.parse(f"{encode({'alg': 'EdDSA'})}.e30.QQ"),
     "issuer": issuer(),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.check import check, check_request
 from tests.gateway_table import HOST, ROUTES, TABLE, TOKENS, Row
 from tests.support import AUD, Client, FakeIssuer, Reply, eventually, serve, settings
 from verifier.core.challenge import STATUS
@@ -18,7 +19,14 @@ PARTNER = {"name": "partner", "issuer": "https://partner.example", "audiences": 
 
 
 def _settings(issuer: FakeIssuer, **changes: Any) -> Any:
-    return settings({**ISSUER, "issuer": issuer.url}, PARTNER, routes=ROUTES, preflights="allow", **changes)
+    return settings(
+        {**ISSUER, "issuer": issuer.url},
+        PARTNER,
+        routes=ROUTES,
+        preflights="allow",
+        grpc={"listen": "127.0.0.1:0"},
+        **changes,
+    )
 
 
 @pytest.fixture
@@ -62,7 +70,23 @@ def ext_authz(client: Client, row: Row, headers: list[tuple[str, str]]) -> Any:
     return raw(client, row.method, f"/ext-authz{row.target}", [("Host", row.host), *headers])
 
 
-SURFACES: dict[str, Ask] = {"forward_auth": forward_auth, "auth_request": auth_request, "ext_authz": ext_authz}
+async def ext_authz_grpc(client: Client, row: Row, headers: list[tuple[str, str]]) -> Reply:
+    """The answer as Envoy gives it to the client, or its identity headers to the application."""
+    answer = await check(client.service.grpc_address or "", check_request(row.method, row.host, row.target, headers))
+    if answer.HasField("ok_response"):
+        allow = answer.ok_response
+        said = {option.header.key: option.header.value for option in allow.headers}
+        return Reply(200, {**said, **dict.fromkeys(allow.headers_to_remove, "")}, "")
+    refusal = answer.denied_response
+    return Reply(refusal.status.code, {one.header.key: one.header.value for one in refusal.headers}, refusal.body)
+
+
+SURFACES: dict[str, Ask] = {
+    "forward_auth": forward_auth,
+    "auth_request": auth_request,
+    "ext_authz": ext_authz,
+    "ext_authz_grpc": ext_authz_grpc,
+}
 
 
 @pytest.mark.parametrize("surface", SURFACES)
@@ -265,3 +289,66 @@ async def test_a_host_that_is_none_hides_no_path(host: str, gateway: Client, iss
             (400, "malformed_request"),
             (401, "malformed_request"),
         }
+
+
+def held_for(reply: Reply) -> int:
+    """Seconds for which a cache may hold the answer (RFC 9111 §5.2.2)."""
+    said = dict(part.strip().partition("=")[::2] for part in reply.headers["Cache-Control"].split(","))
+    return 0 if "no-store" in said else int(said["max-age"])
+
+
+@pytest.mark.parametrize("surface", ["forward_auth", "auth_request", "ext_authz"])
+async def test_no_decision_may_be_held_unless_that_is_configured(
+    surface: str, gateway: Client, issuer: FakeIssuer
+) -> None:
+    reply = await SURFACES[surface](gateway, ALLOWED, [("Authorization", f"Bearer {issuer.token('EdDSA')}")])
+    assert (reply.status, held_for(reply)) == (200, 0)
+
+
+@pytest.mark.parametrize(
+    ("target", "claims", "least", "most"),
+    [
+        ("/elsewhere", {"lasts": 300}, 60, 60),
+        ("/elsewhere", {"lasts": 20}, 15, 20),
+        ("/elsewhere", {"lasts": -10}, 0, 0),  # the leeway is for clocks, and for nobody else
+        ("/payments", {"lasts": 300, "auth_time": 270}, 25, 30),
+        ("/public/a", None, 60, 60),
+    ],
+)
+async def test_an_allow_is_held_as_long_as_configured_and_never_beyond_its_end(
+    target: str, claims: dict[str, int] | None, least: int, most: int, issuer: FakeIssuer
+) -> None:
+    headers = []
+    if claims is not None:
+        now = int(time.time())
+        token = issuer.token("EdDSA", exp=now + claims["lasts"], auth_time=now - claims.get("auth_time", 0))
+        headers = [("Authorization", f"Bearer {token}")]
+    async with serve(_settings(issuer, decision_max_age="60s")) as client:
+        await eventually(lambda: _has_keys(client, issuer))
+        reply = await auth_request(client, Row("GET", target, None), headers)
+    assert reply.status == 200
+    assert least <= held_for(reply) <= most
+
+
+async def test_an_allow_that_may_be_held_is_one_for_what_the_client_sent(issuer: FakeIssuer) -> None:
+    async with serve(_settings(issuer, decision_max_age="60s")) as client:
+        reply = await auth_request(client, Row("GET", "/public/a", None), [])
+    varying = {name.strip().lower() for name in reply.headers["Vary"].split(",")}
+    assert varying >= {"authorization", "origin", "access-control-request-method", "x-http-method-override"}
+    assert varying >= {"x-rewrite-url", "x-original-url", "x-original-method"}
+
+
+@pytest.mark.parametrize(("token", "status"), [(None, 401), ("reader", 403)])
+async def test_a_denial_is_never_held(token: str | None, status: int, issuer: FakeIssuer) -> None:
+    row = Row("GET", "/admin", token)
+    headers = [] if token is None else [("Authorization", f"Bearer {TOKENS[token](issuer)}")]
+    async with serve(_settings(issuer, decision_max_age="60s")) as client:
+        await eventually(lambda: _has_keys(client, issuer))
+        reply = await auth_request(client, row, headers)
+    assert (reply.status, held_for(reply)) == (status, 0)
+
+
+async def test_whoever_asks_about_a_token_alone_may_not_hold_the_answer(issuer: FakeIssuer) -> None:
+    async with serve(_settings(issuer, decision_max_age="60s")) as client:
+        await eventually(lambda: _has_keys(client, issuer))
+        assert held_for(await client.verify(issuer.token("EdDSA"))) == 0

@@ -22,4 +22,5 @@ def command(config: Path | None) -> None:
     try:
         run(main, settings.event_loop)
     except OSError as error:
-        fail(f"cannot listen on {settings.listen} and {settings.ops.listen}: {error.strerror or error}")
+        addresses = [settings.listen, settings.ops.listen, *([settings.grpc.listen] if settings.grpc.listen else [])]
+        fail(f"cannot listen on {' and '.join(addresses)}: {error.strerror or error}")

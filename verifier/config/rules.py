@@ -8,6 +8,7 @@ pydantic's to complain about.
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -41,6 +42,7 @@ _OTHER_HEADERS = frozenset(
         "content-type",
         "cookie",
         "date",
+        "expires",
         "host",
         "keep-alive",
         "location",
@@ -51,6 +53,7 @@ _OTHER_HEADERS = frozenset(
         "trailer",
         "transfer-encoding",
         "upgrade",
+        "vary",
         "www-authenticate",
         "x-request-id",
     }
@@ -91,10 +94,17 @@ def network(value: str) -> str:
     return value
 
 
+def grpc_is_there(value: str) -> str:
+    """Raises ``ValueError`` where the extra is not installed."""
+    if find_spec("grpc") is None or find_spec("envoy") is None:
+        raise ValueError("needs the extra grpc: pip install 'token-verifier[grpc]'")
+    return value
+
+
 def header_name(value: str) -> str:
     """Raises ``ValueError`` for a header that means something else."""
     if value.lower() in _OTHER_HEADERS or value.lower().startswith(
-        ("x-auth-", "x-forwarded-", "x-original-", "x-http-")
+        ("x-accel-", "x-auth-", "x-forwarded-", "x-original-", "x-http-")
     ):
         raise ValueError(f"{value} has a meaning of its own")
     return value

@@ -68,6 +68,15 @@ class OpsSettings(_Section):
     )
 
 
+class GrpcSettings(_Section):
+    """The port for Envoy's gRPC `ext_authz`, with gRPC's health service. Needs the extra `grpc`."""
+
+    listen: Annotated[Address | SocketPath, AfterValidator(rules.grpc_is_there)] | None = Field(
+        None,
+        description="Its address, by custom `127.0.0.1:9191`, or `unix:/path`. Without it, there is none.",
+    )
+
+
 class CacheSettings(_Section):
     """Verified identities in memory."""
 
@@ -343,9 +352,10 @@ class Settings(BaseSettings):
         "127.0.0.1:8080", description="Address that gateways ask, or `unix:/path` for a Unix socket."
     )
     socket_mode: Annotated[str, StringConstraints(pattern=r"^0?[0-7]{3}$")] = Field(
-        "0660", description="Who may connect to a Unix socket, as the mode of its file."
+        "0660", description="Who may connect to our Unix sockets, as the mode of their files."
     )
     ops: OpsSettings = OpsSettings()
+    grpc: GrpcSettings = GrpcSettings()
     issuers: tuple[IssuerSettings, ...] = Field(description="The issuers whose tokens are accepted.")
     routes: tuple[RouteSettings, ...] = Field((), description="What requests must show, the first match wins.")
     default_route: Literal["authenticated", "deny"] = Field(
@@ -366,6 +376,13 @@ class Settings(BaseSettings):
     identity_headers: dict[HeaderName, Text] = Field(
         default_factory=dict,
         description="Header → claim (a name or a JSON Pointer), besides `X-Auth-Subject` and its like.",
+    )
+    decision_max_age: Duration = Field(
+        0.0,
+        ge=0,
+        le=300,
+        description="How long a gateway that keeps answers may hold an allow, and so go on when it was revoked. It is "
+        "never told to beyond the token's end. 0 is not at all.",
     )
     redis: RedisSettings = RedisSettings()
     cache: CacheSettings = CacheSettings()

@@ -61,6 +61,13 @@ def check_standing(principal: Principal, issuer: Issuer, now: float) -> None:
         check(principal, issuer, now)
 
 
+def stands_until(principal: Principal, issuer: Issuer) -> float:
+    """When a principal that stands does so no more (seconds since 1970), clocks that differ aside."""
+    if issuer.max_age is None or principal.issued_at is None:
+        return principal.expires_at
+    return min(principal.expires_at, principal.issued_at + issuer.max_age)
+
+
 def check_type(token: Token, issuer: Issuer) -> None:
     """``typ`` (RFC 8725 §3.11). A token without one is a plain ``JWT`` (RFC 7519 §5.1)."""
     if media_type("JWT" if token.type is None else token.type) not in issuer.token_types:

@@ -26,6 +26,8 @@ class Requirement:
 
 NOTHING = Requirement()
 
+NEVER = float("inf")
+
 
 def check(requirement: Requirement, principal: Principal, leeway: float, now: float) -> None:
     """Every demand, at ``now`` (seconds since 1970) with ``leeway`` seconds.
@@ -40,6 +42,13 @@ def check(requirement: Requirement, principal: Principal, leeway: float, now: fl
     check_origin(requirement, principal)
     check_claims(requirement, principal)
     check_scopes(requirement, principal)
+
+
+def met_until(requirement: Requirement, principal: Principal) -> float:
+    """When a principal that meets the requirement does so no more (seconds since 1970), clocks that differ aside."""
+    if requirement.max_auth_age is None:
+        return NEVER
+    return float(principal.claims["auth_time"]) + requirement.max_auth_age
 
 
 def check_audience(requirement: Requirement, principal: Principal) -> None:

@@ -29,9 +29,13 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """The token is good for what was asked; or nobody needs one for it, and nobody sent one (``principal`` is None)."""
+    """The token is good for what was asked; or nobody needs one for it, and nobody sent one (``principal`` is None).
+
+    ``good_for`` is how long that stays so by itself, in seconds; it may be taken back at any time before.
+    """
 
     principal: Principal | None
+    good_for: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ FIELDS = frozenset(
         "dropped",
         "entries",
         "error",
+        "grpc",
         "id",
         "issuer",
         "keys",

@@ -1,5 +1,6 @@
 """Where bytes come in: an address, or a Unix socket."""
 
+import errno
 import os
 import socket
 import stat
@@ -33,13 +34,26 @@ def close_socket(listen: str) -> None:
         Path(listen.removeprefix("unix:")).unlink(missing_ok=True)
 
 
-def _unix_socket(path: Path, mode: int) -> socket.socket:
+@contextmanager
+def socket_file(path: Path, mode: int) -> Iterator[None]:
+    """For binding a Unix socket to ``path`` inside: the file is ours alone until it has its ``mode``.
+
+    Raises ``OSError`` where something else has that place already.
+    """
     _remove_abandoned(path)
+    before = os.umask(0o177)
+    try:
+        yield
+    finally:
+        os.umask(before)
+    path.chmod(mode)
+
+
+def _unix_socket(path: Path, mode: int) -> socket.socket:
     bound = socket.socket(socket.AF_UNIX)
     try:
-        with _only_for_us():  # until it has its mode
+        with socket_file(path, mode):
             bound.bind(str(path))
-        path.chmod(mode)
     except OSError:
         bound.close()
         raise
@@ -48,21 +62,13 @@ def _unix_socket(path: Path, mode: int) -> socket.socket:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """The socket of a process that was killed is in the way; one that answers is somebody's."""
+    """The socket of a process that was killed is in the way; one that answers, and any other file, is somebody's."""
     with suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            return
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(str(path))
-            except ConnectionRefusedError:
-                path.unlink()
-
-
-@contextmanager
-def _only_for_us() -> Iterator[None]:
-    before = os.umask(0o177)
-    try:
-        yield
-    finally:
-        os.umask(before)
+        if stat.S_ISSOCK(path.lstat().st_mode):
+            with socket.socket(socket.AF_UNIX) as probe:
+                try:
+                    probe.connect(str(path))
+                except ConnectionRefusedError:
+                    path.unlink()
+                    return
+        raise OSError(errno.EADDRINUSE, f"{path} is in use")

@@ -1,7 +1,7 @@
 """The ops port: liveness, readiness, metrics; and ``/admin`` (``admin.py``)."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -15,15 +15,14 @@ from verifier.surfaces import answer
 from verifier.surfaces.surface import Answer, Request
 
 
-def routes(gauges: "Gauges", *, without_keys: bool) -> Routes:
-    """``/healthz``, ``/readyz`` and ``/metrics``. ``without_keys``: there are issuers that need none."""
+def routes(gauges: "Gauges", readiness: "Readiness") -> Routes:
+    """``/healthz``, ``/readyz`` and ``/metrics``."""
 
     async def healthz(_request: Request) -> Answer:
         return answer.as_json(200, {"status": "alive"})
 
     async def readyz(_request: Request) -> Answer:
-        status = {name: source.status() for name, source in gauges.sources.items()}
-        return _readiness(status, gauges.revocations, without_keys=without_keys)
+        return readiness.report()
 
     async def expose(request: Request) -> Answer:
         gauges.sample()
@@ -34,30 +33,45 @@ def routes(gauges: "Gauges", *, without_keys: bool) -> Routes:
     return {path: dict.fromkeys(("GET", "HEAD"), Route(handle)) for path, handle in served.items()}
 
 
-def is_ready(status: Mapping[str, KeyStatus], *, without_keys: bool) -> bool:
-    """Ready when every issuer was asked once and one has usable keys, or needs none.
+class Readiness:
+    """Whether this replica should be asked. ``without_keys``: there are issuers that need none."""
 
-    One issuer's outage must not take the others' tokens down with it, so it does not make us unready. Without
-    any keys at all we can do nothing but answer 503, and another replica may do better.
-    """
-    usable = without_keys or any(issuer.keys for issuer in status.values())
-    return usable and all(issuer.attempted for issuer in status.values())
+    def __init__(
+        self, sources: Mapping[str, RefreshingKeys], revocations: RevocationList, *, without_keys: bool
+    ) -> None:
+        self._sources = sources
+        self._revocations = revocations
+        self._without_keys = without_keys
 
+    def is_ready(self) -> bool:
+        """Ready when every issuer was asked once and one has usable keys, or needs none; and, for a while, when the
+        revocations are known.
 
-def _readiness(status: Mapping[str, KeyStatus], revocations: RevocationList, *, without_keys: bool) -> Answer:
-    """A replica that does not know the revocations yet should not be the one that is asked, for a while."""
-    ready = revocations.settled() and is_ready(status, without_keys=without_keys)
-    issuers = {
-        name: {"usable_keys": issuer.keys, "age_seconds": issuer.age, "last_error": issuer.last_error}
-        for name, issuer in status.items()
-    }
-    unread = {"unread_seconds": revocations.unread_for()}
-    return answer.as_json(200 if ready else 503, {"ready": ready, "issuers": issuers, "revocations": unread})
+        One issuer's outage must not take the others' tokens down with it, so it does not make us unready. Without
+        any keys at all we can do nothing but answer 503, and another replica may do better.
+        """
+        return self._revocations.settled() and self._has_keys(self._status().values())
+
+    def report(self) -> Answer:
+        issuers = {
+            name: {"usable_keys": issuer.keys, "age_seconds": issuer.age, "last_error": issuer.last_error}
+            for name, issuer in self._status().items()
+        }
+        ready = self.is_ready()
+        unread = {"unread_seconds": self._revocations.unread_for()}
+        return answer.as_json(200 if ready else 503, {"ready": ready, "issuers": issuers, "revocations": unread})
+
+    def _status(self) -> Mapping[str, KeyStatus]:
+        return {name: source.status() for name, source in self._sources.items()}
+
+    def _has_keys(self, issuers: Collection[KeyStatus]) -> bool:
+        usable = self._without_keys or any(issuer.keys for issuer in issuers)
+        return usable and all(issuer.attempted for issuer in issuers)
 
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """What ``/metrics`` and ``/readyz`` show."""
+    """What ``/metrics`` shows."""
 
     metrics: Metrics
     sources: Mapping[str, RefreshingKeys]

@@ -2,6 +2,7 @@
 
 A surface reads a request into questions and writes verdicts into an answer. Both are plain functions on plain
 values: no socket, no framework, no clock. A file that is put here is served; nothing else has to name it.
+``ext_authz_grpc`` is not: it speaks another protocol, on a port of its own.
 """
 
 from functools import cache
@@ -10,7 +11,7 @@ from pkgutil import iter_modules
 
 from verifier.surfaces.surface import Surface
 
-_PARTS = frozenset({"answer", "body", "forwarded", "identity_headers", "openapi", "surface"})
+_PARTS = frozenset({"answer", "body", "ext_authz_grpc", "forwarded", "identity_headers", "openapi", "surface"})
 
 
 @cache

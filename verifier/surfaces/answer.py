@@ -8,14 +8,14 @@ from verifier.core import challenge
 from verifier.core.verdict import Allowed, Denied, Principal, Verdict
 from verifier.surfaces.surface import Answer
 
-# A decision is for one request. Whoever may keep it, and how long, is a matter of each gateway's surface.
-_NO_STORE = ("Cache-Control", "no-store")
+NO_STORE = ("Cache-Control", "no-store")
+"""A decision is for one request."""
 
 
 def as_json(status: int, value: Any, *headers: tuple[str, str]) -> Answer:
     """``value`` as JSON, in ASCII, so that no claim can be cut at a wrong byte."""
     body = json.dumps(value, separators=(",", ":")).encode("ascii")
-    return Answer(status, (("Content-Type", "application/json"), _NO_STORE, *headers), body)
+    return Answer(status, (("Content-Type", "application/json"), NO_STORE, *headers), body)
 
 
 def allowed(principal: Principal | None) -> dict[str, Any]:
@@ -36,11 +36,6 @@ def allowed(principal: Principal | None) -> dict[str, Any]:
             "claims": principal.claims,
         },
     }
-
-
-def empty(status: int) -> Answer:
-    """An answer whose status and headers say everything."""
-    return Answer(status, (_NO_STORE,), b"")
 
 
 def refusal(denied: Denied) -> Answer:
@@ -70,4 +65,4 @@ def http_error(status: int, detail: str, *headers: tuple[str, str]) -> Answer:
 
 def _problem(status: int, document: dict[str, Any], *headers: tuple[str, str]) -> Answer:
     body = json.dumps(document, separators=(",", ":")).encode("ascii")
-    return Answer(status, (("Content-Type", "application/problem+json"), _NO_STORE, *headers), body)
+    return Answer(status, (("Content-Type", "application/problem+json"), NO_STORE, *headers), body)

@@ -13,10 +13,15 @@ from verifier.surfaces.surface import ANY, Answer, Asked, Endpoint, Request, Sur
 Told = tuple[str, str, str]
 """Method, host and request target of the original request, as they came."""
 
+_ALLOW = Answer(200, (), b"")
+
 _METHOD_OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
 _OTHER_ORIGINALS = frozenset({"x-original-method", "x-original-url", "x-original-uri"})
 _PATH_OVERRIDE = "x-rewrite-url"
 _MEANINGFUL = _METHOD_OVERRIDES | _OTHER_ORIGINALS | {_PATH_OVERRIDE}
+
+# What a decision depends on, of what a client sends besides the request line and Host.
+_VARY = ", ".join(("Authorization", "Origin", "Access-Control-Request-Method", *sorted(_MEANINGFUL)))
 
 
 def surface(
@@ -30,20 +35,15 @@ def surface(
     """The surface of gateways that tell the original request as ``told`` finds it. ``adapt`` makes of an answer what
     they understand."""
 
-    def read(request: Request) -> Asked:
-        original = told(request)
-        asked = original if isinstance(original, Denied) else _question(request, *original)
-        return asked if isinstance(asked, Denied) else (asked,)
-
     def write(verdicts: Sequence[Verdict]) -> Answer:
         verdict = verdicts[0]
-        return adapt(answer.empty(200) if isinstance(verdict, Allowed) else answer.refusal(verdict))
+        return adapt(_ALLOW if isinstance(verdict, Allowed) else answer.refusal(verdict))
 
     endpoint = Endpoint(
         path=path,
         methods=ANY,
         content_type=None,
-        read=read,
+        read=reader(told),
         write=write,
         refuse=lambda denied: adapt(answer.refusal(denied)),
         for_gateways=True,
@@ -54,6 +54,29 @@ def surface(
         },
     )
     return Surface(name, (endpoint,))
+
+
+def reader(told: Callable[[Request], Told | Denied]) -> Callable[[Request], Asked]:
+    """Reads the one question about the original request as ``told`` finds it."""
+
+    def read(request: Request) -> Asked:
+        original = told(request)
+        asked = original if isinstance(original, Denied) else _question(request, *original)
+        return asked if isinstance(asked, Denied) else (asked,)
+
+    return read
+
+
+def holding(allow: Allowed, max_age: float) -> tuple[tuple[str, str], ...]:
+    """Whether, and how long, a gateway may hold an allow: ``max_age`` seconds, and never beyond its own end.
+
+    ``must-revalidate`` permits it in spite of the credentials, and forbids to go on when nobody answers (RFC 9111 §3.5,
+    §5.2.2.2).
+    """
+    seconds = int(min(max_age, allow.good_for))
+    if seconds < 1:
+        return (answer.NO_STORE,)
+    return (("Cache-Control", f"max-age={seconds}, must-revalidate"), ("Vary", _VARY))
 
 
 def header(request: Request, name: str) -> str | Denied:

@@ -1,0 +1,88 @@
+"""What every port does with a request: read it, decide, and tell the observer."""
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from verifier.core.reasons import Reason
+from verifier.core.verdict import Denied, Verdict
+from verifier.engine import Engine, Question
+from verifier.observability.observer import Observer
+from verifier.surfaces.identity_headers import IdentityHeaders
+from verifier.surfaces.surface import Asked, Request
+
+# What a request id may be made of. No dot and not long: a token cannot travel into the log as one.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9:_=-]{1,64}", re.ASCII)
+_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.ASCII)
+
+_UNTRUSTED = Denied(Reason.UNTRUSTED_PROXY, "this address is none of trusted_proxies, so it may not ask for others")
+_POSING = Denied(Reason.MALFORMED_REQUEST, "the gateway must drop headers with underscores that stand for ours")
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What came of a request: a verdict for each question, or that it was refused as a whole."""
+
+    verdicts: Sequence[Verdict]
+    refused: Denied | None
+    request_id: str
+
+
+class Decisions:
+    """Decides what surfaces read."""
+
+    def __init__(self, engine: Engine, observer: Observer, identity: IdentityHeaders) -> None:
+        self._engine = engine
+        self._observer = observer
+        self.identity = identity
+
+    async def decide(
+        self, request: Request, read: Callable[[Request], Asked], *, surface: str, for_gateways: bool
+    ) -> Decided:
+        """Raises nothing but ``CancelledError`` and what ``read`` raises."""
+        began = time.perf_counter()
+        request_id, trace_id = _request_id(request), _trace_id(request)
+        asked = (self._refused(request) if for_gateways else None) or read(request)
+        refused = asked if isinstance(asked, Denied) else None
+        verdicts: Sequence[Verdict] = (asked,) if isinstance(asked, Denied) else await self._all(asked)
+        for verdict in verdicts:
+            self._observer.decided(surface, verdict, request_id, trace_id)
+        self._observer.took(surface, time.perf_counter() - began)
+        return Decided(verdicts, refused, request_id)
+
+    def _refused(self, request: Request) -> Denied | None:
+        """Why a gateway's question is not even read."""
+        if not request.is_trusted:
+            return _UNTRUSTED
+        return _POSING if self.identity.is_posed_as(request.headers) else None
+
+    async def _all(self, asked: Sequence[Question | Denied]) -> Sequence[Verdict]:
+        """The verdicts in order; those that take I/O wait side by side."""
+        now = [question if isinstance(question, Denied) else self._engine.decide_now(question) for question in asked]
+        if None not in now:
+            return [verdict for verdict in now if verdict is not None]
+        return await asyncio.gather(
+            *(self._later(question, verdict) for question, verdict in zip(asked, now, strict=True))
+        )
+
+    async def _later(self, question: Question | Denied, verdict: Verdict | None) -> Verdict:
+        if verdict is not None:
+            return verdict
+        return question if isinstance(question, Denied) else await self._engine.decide(question)
+
+
+def _request_id(request: Request) -> str:
+    values = request.values("x-request-id")
+    if len(values) == 1 and _REQUEST_ID.fullmatch(values[0]):
+        return values[0]
+    return uuid.uuid4().hex
+
+
+def _trace_id(request: Request) -> str | None:
+    """The trace that the request belongs to (W3C Trace Context §3.2)."""
+    values = request.values("traceparent")
+    found = _TRACE_PARENT.fullmatch(values[0]) if len(values) == 1 else None
+    return None if found is None or found.group(1) == "0" * 32 else found.group(1)
