@@ -71,4 +71,4 @@ def _remove_abandoned(path: Path) -> None:
                 except ConnectionRefusedError:
                     path.unlink()
                     return
-        raise OSError(errno.EADDRINUSE, f"{path} is in use")
+        raise OSError(errno.EADDRINUSE, f"{path}: address already in use")
