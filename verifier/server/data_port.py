@@ -1,12 +1,12 @@
 """The data port: every surface, driven the same way: read, decide, write."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from verifier.core.verdict import Allowed
 from verifier.server.deciding import Decisions
 from verifier.server.http import Handler, Route, Routes
-from verifier.surfaces import answer, forwarded, openapi
+from verifier.surfaces import answer, openapi
 from verifier.surfaces.surface import Answer, Endpoint, Request, Surface
 
 
@@ -34,11 +34,23 @@ def _handler(surface: Surface, endpoint: Endpoint, decisions: Decisions, max_age
         headers = [*answered.headers, ("X-Request-Id", decided.request_id)]
         verdict = decided.verdicts[0]
         if endpoint.for_gateways and isinstance(verdict, Allowed):
-            headers += forwarded.holding(verdict, max_age)
+            headers += _holding(endpoint.holdable(request), min(max_age, verdict.good_for - 1))
             headers += decisions.identity.of(verdict.principal)
         return Answer(answered.status, tuple(headers), answered.body)
 
     return handle
+
+
+def _holding(varying: Sequence[str], seconds: float) -> tuple[tuple[str, str], ...]:
+    """Whether, and how long, a gateway may hold an allow that depends on the headers ``varying``. nginx counts whole
+    seconds, and may go on for one more.
+
+    ``must-revalidate`` permits it in spite of the credentials, and forbids to go on when nobody answers (RFC 9111 §3.5,
+    §5.2.2.2).
+    """
+    if not varying or seconds < 1:
+        return (answer.NO_STORE,)
+    return (("Cache-Control", f"max-age={int(seconds)}, must-revalidate"), ("Vary", ", ".join(varying)))
 
 
 def _fixed(document: object) -> Handler:

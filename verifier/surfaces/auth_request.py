@@ -14,6 +14,17 @@ from verifier.surfaces.surface import Answer, Request
 
 _STATUS = {400: 401, 503: 500}
 
+# nginx compares what the client sent under these names, and takes no Vary beyond 128 bytes.
+_VARY = (
+    "Authorization",
+    "X-Original-Method",
+    "X-Original-URL",
+    "X-HTTP-Method-Override",
+    "X-HTTP-Method",
+    "X-Method-Override",
+    "X-Rewrite-URL",
+)
+
 
 def told(request: Request) -> Told | Denied:
     method = forwarded.header(request, "x-original-method")
@@ -31,10 +42,17 @@ def for_nginx(answered: Answer) -> Answer:
     return replace(answered, status=_STATUS.get(answered.status, answered.status))
 
 
+def holdable(request: Request) -> tuple[str, ...]:
+    """nginx can hold decisions. What changes something is asked about each time, and so are preflights, which depend
+    on more."""
+    return _VARY if request.values("x-original-method") in {("GET",), ("HEAD",)} else ()
+
+
 SURFACE = forwarded.surface(
     "auth_request",
     "/auth-request",
     told,
     summary="Judge the request that X-Original-Method and X-Original-URL tell (nginx)",
     adapt=for_nginx,
+    holdable=holdable,
 )

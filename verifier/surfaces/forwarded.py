@@ -20,9 +20,6 @@ _OTHER_ORIGINALS = frozenset({"x-original-method", "x-original-url", "x-original
 _PATH_OVERRIDE = "x-rewrite-url"
 _MEANINGFUL = _METHOD_OVERRIDES | _OTHER_ORIGINALS | {_PATH_OVERRIDE}
 
-# What a decision depends on, of what a client sends besides the request line and Host.
-_VARY = ", ".join(("Authorization", "Origin", "Access-Control-Request-Method", *sorted(_MEANINGFUL)))
-
 
 def surface(
     name: str,
@@ -31,9 +28,10 @@ def surface(
     *,
     summary: str,
     adapt: Callable[[Answer], Answer] = lambda answered: answered,
+    holdable: Callable[[Request], tuple[str, ...]] = lambda _: (),
 ) -> Surface:
     """The surface of gateways that tell the original request as ``told`` finds it. ``adapt`` makes of an answer what
-    they understand."""
+    they understand; for ``holdable`` see ``Endpoint``."""
 
     def write(verdicts: Sequence[Verdict]) -> Answer:
         verdict = verdicts[0]
@@ -47,6 +45,7 @@ def surface(
         write=write,
         refuse=lambda denied: adapt(answer.refusal(denied)),
         for_gateways=True,
+        holdable=holdable,
         openapi={
             "summary": summary,
             "security": [{}, {"bearer": []}],
@@ -65,18 +64,6 @@ def reader(told: Callable[[Request], Told | Denied]) -> Callable[[Request], Aske
         return asked if isinstance(asked, Denied) else (asked,)
 
     return read
-
-
-def holding(allow: Allowed, max_age: float) -> tuple[tuple[str, str], ...]:
-    """Whether, and how long, a gateway may hold an allow: ``max_age`` seconds, and never beyond its own end.
-
-    ``must-revalidate`` permits it in spite of the credentials, and forbids to go on when nobody answers (RFC 9111 §3.5,
-    §5.2.2.2).
-    """
-    seconds = int(min(max_age, allow.good_for))
-    if seconds < 1:
-        return (answer.NO_STORE,)
-    return (("Cache-Control", f"max-age={seconds}, must-revalidate"), ("Vary", _VARY))
 
 
 def header(request: Request, name: str) -> str | Denied:

@@ -50,7 +50,8 @@ class Endpoint:
     ``path`` stands for all that begin with it where it ends with a slash, and ``methods`` is ``ANY`` where every one
     is taken. ``write`` gets one verdict for each question that ``read`` asked, in order, and ``refuse`` what ``read``
     refused. ``for_gateways``: an allow carries the identity headers. ``openapi`` describes one method (OpenAPI 3.1,
-    Operation Object), None where it would say nothing.
+    Operation Object), None where it would say nothing. ``holdable`` names the headers that an allow depends on, where
+    a gateway may hold it (if that is configured); none where it may not.
     """
 
     path: str
@@ -61,6 +62,7 @@ class Endpoint:
     openapi: Mapping[str, Any]
     refuse: Callable[[Denied], Answer] | None = None
     for_gateways: bool = False
+    holdable: Callable[[Request], tuple[str, ...]] = lambda _: ()
 
 
 @dataclass(frozen=True, slots=True)
