@@ -3,7 +3,14 @@
 -- An allow sets txn.verifier_allowed and the identity headers; whatever else happens answers the client here.
 
 local TIMEOUT = 3000 -- milliseconds; the backend that the question goes to gives up sooner
-local IDENTITY = { "X-Auth-Subject", "X-Auth-Issuer", "X-Auth-Client-Id", "X-Auth-Scope", "X-Auth-Expires" }
+local IDENTITY = {
+    "X-Auth-Subject",
+    "X-Auth-Issuer",
+    "X-Auth-Client-Id",
+    "X-Auth-Scope",
+    "X-Auth-Expires",
+    "X-Auth-Omitted",
+}
 local PASSED_ON = { "WWW-Authenticate", "Retry-After", "Content-Type", "Cache-Control" }
 local DENIALS = { [400] = true, [401] = true, [403] = true, [503] = true }
 

@@ -19,6 +19,7 @@ IDENTITY = {
     "X-Auth-Client-Id": "",  # unknown, and said all the same
     "X-Auth-Scope": "read write",
     "X-Auth-Expires": "1700000300",
+    "X-Auth-Omitted": "X-Auth-Client-Id",
 }
 BAD = 'Bearer realm="api", error="invalid_token", error_description="the token expired"'
 SHORT = 'Bearer realm="api", error="insufficient_scope", scope="write:pets"'
