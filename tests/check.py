@@ -11,14 +11,12 @@ CHECK = "/envoy.service.auth.v3.Authorization/Check"
 
 
 def check_request(method: str, host: str, target: str, headers: Iterable[tuple[str, str]] = ()) -> CheckRequest:
-    """As Envoy makes it: names in lower case, several values of one joined."""
+    """As Envoy makes it with ``encode_raw_headers``: names in lower case, every value by itself."""
     made = CheckRequest()
     http = made.attributes.request.http
     http.method, http.host, http.path = method, host, target
-    http.headers.update({":method": method, ":authority": host, ":path": target})
-    for name, value in headers:
-        known = http.headers.get(name.lower())
-        http.headers[name.lower()] = value if known is None else f"{known},{value}"
+    for name, value in ((":method", method), (":authority", host), (":path", target), *headers):
+        http.header_map.headers.add(key=name.lower(), raw_value=value.encode("utf-8", "surrogateescape"))
     return made
 
 
