@@ -71,7 +71,8 @@ def header(request: Request, name: str) -> str | Denied:
     values = request.values(name)
     if len(values) == 1 and values[0]:
         return values[0]
-    return malformed(f"expected the header {name} once, found it {len(values)} times")
+    found = f"{len(values)} times" if len(values) != 1 else "once and empty"
+    return malformed(f"expected the header {name} once and with a value, found it {found}")
 
 
 def told_otherwise(request: Request) -> Denied | None:
