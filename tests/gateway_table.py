@@ -124,9 +124,9 @@ BY_NGINX: Differing = {"nginx": 400}
 # Traefik cleans the path, and the verifier judges what the application gets.
 CLEANED: Differing = {"traefik": 200}
 # The header is taken away that the verifier would have refused; what remains is allowed.
-DROPPED: Differing = {"nginx": 200, "haproxy": 200, "caddy": 200, "traefik": 200, "envoy": 200}
-# These three take it away, as they do not tell the verifier of all headers; what remains is allowed, or not.
-REMOVED: Differing = {"haproxy": 200, "traefik": 200, "envoy": 200}
+DROPPED: Differing = {"nginx": 200, "haproxy": 200, "caddy": 200, "envoy": 200}
+# These two take it away, as they do not tell the verifier of all headers; what remains is allowed, or not.
+REMOVED: Differing = {"haproxy": 200, "envoy": 200}
 POST_REMAINS: Differing = dict.fromkeys(REMOVED, 403)
 # A folded line is made one.
 UNFOLDED: Differing = {"haproxy": 200, "caddy": 200, "traefik": 200, "envoy": 200}
@@ -233,6 +233,28 @@ TABLE = [
         _R.MALFORMED_REQUEST,
         headers=(("x_http_method_override", "DELETE"),),
         differs=REMOVED | {"nginx": 200},
+    ),
+    *(
+        Row("GET", "/public/a", None, _R.MALFORMED_REQUEST, headers=((name, "x"),), differs=REMOVED | {"nginx": 200})
+        for name in (
+            "X-HTTP_Method-Override",
+            "X_Method_Override",
+            "X_Rewrite-URL",
+            "X_Original_URI",
+            "x-original_method",
+        )
+    ),
+    *(
+        Row(
+            "GET",
+            "/public/a",
+            None,
+            _R.MALFORMED_REQUEST,
+            headers=((name, "/internal"),),
+            differs=REMOVED | {"nginx": 200},
+            wire=True,  # nginx tells the verifier under these names
+        )
+        for name in ("X-Original-URL", "X-Original-URI", "x-original-method")
     ),
     Row("OPTIONS", "/pets/7", None, headers=PREFLIGHT),
     Row("OPTIONS", "/pets/7", None, _R.MISSING_TOKEN, headers=(("Origin", ""), ("Access-Control-Request-Method", ""))),
