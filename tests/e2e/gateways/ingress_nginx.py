@@ -11,7 +11,6 @@ name, for which an address stands; metrics and logs.
 """
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
