@@ -28,7 +28,7 @@ class IngressNginx(Gateway):
     when_dead = when_slow = when_undecided = 500
     when_ambiguous = 401
     to_http_1_0 = 400
-    #: What a test adds to the files: annotations, entries of the ConfigMap, and directives of the location.
+    #: What a test adds to the files: annotations (by their short names), and entries of the ConfigMap.
     annotations: ClassVar[Mapping[str, str]] = {}
     entries: ClassVar[Mapping[str, str]] = {}
 
