@@ -297,7 +297,9 @@ class Envoy(Gateway):
         return ["-c", str(self.folder / "envoy.yaml"), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
 
 
-GATEWAYS: tuple[type[Gateway], ...] = (Nginx, HAProxy, Caddy, Traefik, Envoy)
+from tests.e2e.gateways.ingress_nginx import IngressNginx  # noqa: E402 - it is one of those above, in a file of its own
+
+GATEWAYS: tuple[type[Gateway], ...] = (Nginx, HAProxy, Caddy, Traefik, Envoy, IngressNginx)
 
 
 @contextmanager
