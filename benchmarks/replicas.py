@@ -7,7 +7,6 @@ how soon a revocation is known, and what a sick Redis costs the requests of good
 import asyncio
 import base64
 import secrets
-import socket
 import statistics
 import subprocess
 import sys
@@ -24,16 +23,10 @@ import aiohttp
 import yaml
 
 from tests.redis_servers import Line, RedisServer, line_to, redis_server
-from tests.support import ADMIN_TOKEN, AUD, FakeIssuer, fake_issuer
+from tests.support import ADMIN_TOKEN, AUD, FakeIssuer, fake_issuer, free_port
 
 VERIFIER = Path(sys.executable).with_name("verifier")
 REDIS_LIMIT = "50ms"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

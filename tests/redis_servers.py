@@ -5,7 +5,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import ssl
 import tempfile
 import time
@@ -20,6 +19,8 @@ from typing import Any
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
+
+from tests.support import free_port
 
 
 @cache
@@ -43,16 +44,6 @@ def program() -> str:
 def _directory() -> Path:
     """For sockets and dumps, with a path short enough for a socket."""
     return Path(tempfile.mkdtemp(prefix="verifier-redis-"))
-
-
-def free_port() -> int:
-    """Low enough for the port of a Cluster's bus, 10,000 above."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port < 55_000:
-            return port
 
 
 @dataclass

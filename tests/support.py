@@ -3,10 +3,12 @@
 import asyncio
 import io
 import json
+import random
 import secrets
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -260,6 +262,16 @@ class Reply:
     @property
     def reason(self) -> str | None:
         return self.json.get("reason") if self.text else None
+
+
+def free_port() -> int:
+    """A port that nobody has, of those that the system gives to nobody who asks for any; nor would the port 10,000
+    above, which is a Redis Cluster's bus, be one of these."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 30_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @asynccontextmanager

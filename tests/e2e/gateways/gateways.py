@@ -1,14 +1,12 @@
 """The gateways, each run with its files of ``deploy/gateways/``; only addresses and paths are replaced in them."""
 
 import os
-import random
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,17 +15,9 @@ import pytest
 from tests.e2e.gateways.peers import Message, exchange, request
 from tests.e2e.gateways.traefik_build import BUILT, OLDEST_GO, go
 from tests.gateway_table import Row
+from tests.support import free_port
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "gateways"
-
-
-def free_port() -> int:
-    """A port that nobody has, of those that the system gives to nobody who asks for any."""
-    while True:
-        port = random.SystemRandom().randrange(20_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 class Gateway:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from tests.gateway_table import IDENTITY, TOKENS, configuration
-from tests.support import AUD, FakeIssuer, opaque_issuer, private_key, public_jwk
+from tests.support import AUD, FakeIssuer, free_port, opaque_issuer, private_key, public_jwk
 
 Headers = list[tuple[str, str]]
 Owner = TypeVar("Owner")
@@ -222,19 +222,20 @@ class Verifier:
         made = configuration({"name": "main", "issuer": ISSUER.url, "audiences": [AUD], "jwks_file": str(keys)})
         endpoint = f"http://127.0.0.1:{introspection}"
         slow = opaque_issuer("slow", endpoint, secret, token_prefix=OPAQUE, deadline="10s")
-        self._settings = {
+        self.port = free_port()
+        settings = {
             **made,
             "issuers": [*made["issuers"], slow],
+            "listen": f"127.0.0.1:{self.port}",
             "ops": {"listen": "127.0.0.1:0"},
             "limits": {"keepalive_timeout": "500ms"},
             "log": {"format": "json"},
             **changes,
         }
-        self.port = 0
+        self._config.write_text(json.dumps(settings))  # JSON is YAML
 
     def start(self) -> None:
         """Start; after ``kill``, on the same port."""
-        self._config.write_text(json.dumps({**self._settings, "listen": f"127.0.0.1:{self.port}"}))  # JSON is YAML
         program = Path(sys.executable).parent / "verifier"
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
@@ -244,18 +245,11 @@ class Verifier:
                 env=_nothing_of_the_machine(),
             )
         deadline = time.monotonic() + 20
-        while not (address := self._address()):
+        while b'"serving"' not in self._output.read_bytes():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 raise RuntimeError(f"the verifier does not start:\n{self._output.read_text()}")
             time.sleep(0.02)
-        self.port = int(address.rpartition(":")[2])
-
-    def _address(self) -> str:
-        for line in self._output.read_text().splitlines():
-            if line.startswith("{") and line.endswith("}") and (said := json.loads(line))["event"] == "serving":
-                return str(said["address"])
-        return ""
 
     def kill(self) -> None:
         process, self._process = self._process, None
