@@ -26,6 +26,7 @@ class IngressNginx(Gateway):
     program = "nginx"
     how_to_get = "apt-get install nginx"
     surface = "auth_request"
+    in_table = "nginx"
     when_dead = when_slow = 500
     #: What a test adds to the files: annotations (by their short names), and entries of the ConfigMap.
     annotations: ClassVar[Mapping[str, str]] = {}
