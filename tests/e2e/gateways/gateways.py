@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import pytest
 
+from tests.e2e.gateways import envoy_gateway
 from tests.e2e.gateways.peers import Message, exchange, request
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "gateways"
@@ -258,7 +259,17 @@ class Envoy(Gateway):
         return ["-c", str(self.folder / "envoy.yaml"), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
 
 
-GATEWAYS: tuple[type[Gateway], ...] = (Nginx, HAProxy, Caddy, Traefik, Envoy)
+class EnvoyGateway(Envoy):
+    """Envoy as Envoy Gateway configures it, from its files of ``deploy/gateways/``."""
+
+    name = "envoy-gateway"
+
+    def render(self) -> None:
+        made = envoy_gateway.configuration(self.port, self.verifier, self.application)
+        (self.folder / "envoy.yaml").write_text(made)
+
+
+GATEWAYS: tuple[type[Gateway], ...] = (Nginx, HAProxy, Caddy, Traefik, Envoy, EnvoyGateway)
 
 
 @contextmanager
