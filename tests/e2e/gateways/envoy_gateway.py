@@ -1,9 +1,12 @@
 """What Envoy Gateway makes of its files of ``deploy/gateways/``, as the configuration of one Envoy.
 
-``python -m tests.e2e.gateways.envoy_gateway`` has ``egctl`` (of Envoy Gateway; ``make egctl`` builds it, ``EGCTL``
-names another) translate the files, and writes ``envoy_gateway.<policy>.yaml`` beside this module. Tests run Envoy with
-that, and need no ``egctl`` for it. One fails when the files have changed since, and one, where there is an ``egctl``,
-when it makes something else of them.
+``python -m tests.e2e.gateways.envoy_gateway`` has ``egctl`` translate the files, and writes
+``envoy_gateway.<policy>.yaml`` beside this module. Tests run Envoy with that, and need no ``egctl`` for it. One fails
+when the files have changed since, and one, where there is an ``egctl``, when it makes something else of them.
+
+``egctl`` comes with Envoy Gateway, and can be had with Go::
+
+    CGO_ENABLED=0 GOBIN=$PWD/.tools go install -trimpath github.com/envoyproxy/gateway/cmd/egctl@v1.9.1
 
 Of the files, one thing is changed before: any namespace may attach routes, as ``egctl`` forgets the labels of
 namespaces. Of the translation, what Envoy would ask a server for is put in its place (routes, endpoints), it listens on
