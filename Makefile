@@ -12,7 +12,7 @@ FUZZ_EXAMPLES ?= 50000
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links \
 	--custom-compile-command "make lock" --upgrade
 
-.PHONY: help setup run test check fmt e2e e2e-gateways fuzz bench-sharing bench-replicas bench-routes docs lock clean
+.PHONY: help setup run test check fmt e2e traefik fuzz bench-sharing bench-replicas bench-routes docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,10 +49,10 @@ fmt: $(READY) ## Format, and mend what can be mended
 e2e: $(READY) ## Test against real programs found on this machine
 	@if command -v npm >/dev/null; then cd tests/e2e && npm ci --silent --no-audit --no-fund; fi
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/e2e.txt
-	$(BIN)/pytest -m e2e -rs --ignore tests/e2e/gateways tests/e2e
+	$(BIN)/pytest -m e2e -rs -n auto --dist loadgroup tests/e2e
 
-e2e-gateways: $(READY) ## Test deploy/gateways/ in the gateways found on this machine
-	$(BIN)/pytest -m e2e -rs tests/e2e/gateways
+traefik: $(READY) ## Build Traefik into .tools/ where it is missing and Go is there
+	@$(BIN)/python -m tests.e2e.gateways.traefik_build
 
 fuzz: $(READY) ## Send FUZZ_EXAMPLES bad inputs over HTTP
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest --timeout=1800 -s tests/fuzz
@@ -75,4 +75,4 @@ lock: $(READY) ## Resolve the dependencies anew
 	$(LOCK) --group e2e -o requirements/e2e.txt
 
 clean: ## Remove what was built
-	rm -rf $(VENV) dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/e2e/node_modules
+	rm -rf $(VENV) dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .tools tests/e2e/node_modules

@@ -3,9 +3,16 @@
 -- An allow sets txn.verifier_allowed and the identity headers; whatever else happens answers the client here.
 
 local TIMEOUT = 3000 -- milliseconds; the backend that the question goes to gives up sooner
-local IDENTITY = { "X-Auth-Subject", "X-Auth-Issuer", "X-Auth-Client-Id", "X-Auth-Scope", "X-Auth-Expires" }
+local IDENTITY = {
+    "X-Auth-Subject",
+    "X-Auth-Issuer",
+    "X-Auth-Client-Id",
+    "X-Auth-Scope",
+    "X-Auth-Expires",
+    "X-Auth-Omitted",
+}
 local PASSED_ON = { "WWW-Authenticate", "Retry-After", "Content-Type", "Cache-Control" }
-local DENIALS = { [400] = true, [401] = true, [403] = true, [503] = true }
+local DENIALS = { [400] = true, [401] = true, [403] = true, [431] = true, [503] = true }
 
 -- HAProxy counts the values of a header from 0 in a request, and takes and gives them from 1 in its client.
 local function copied(values)
@@ -33,6 +40,13 @@ end
 
 core.register_action("verifier", { "http-req" }, function(txn, address)
     local from = txn.http:req_get_headers()
+    for _, values in pairs(from) do
+        for _, value in ipairs(copied(values)) do
+            if value:find("\0", 1, true) then -- where some applications take a value to end
+                return refuse(txn, 400, nil)
+            end
+        end
+    end
     local headers = {
         ["x-forwarded-method"] = { txn.sf:method() },
         ["x-forwarded-proto"] = { txn.f:ssl_fc() == 1 and "https" or "http" },

@@ -4,14 +4,15 @@ import tempfile
 from pathlib import Path
 
 from tests.e2e.gateways.gateways import GATEWAYS
-from tests.e2e.gateways.scene import scene
+from tests.e2e.gateways.scene import EVERY_FORM, scene
 
 PAGE = Path(__file__).parents[3] / "docs" / "gateways" / "findings.md"
 HEAD = """# What gateways make of a target
 
 Each gateway runs with its files of `deploy/gateways/` between a client that sends bytes as they are and `Host:
-api.example`, a verifier that allows everything, and an application that remembers what it got. *of* is followed by the
-host. Where both columns are empty, the gateway answered by itself and asked nobody. `\\xe9` is one byte.
+api.example`, a verifier that permits every form of path (`path_forms`), and an application that remembers what it got.
+*of* is followed by the host. Where both columns are empty, the gateway answered by itself and asked nobody. `\\xe9` is
+one byte.
 
 Written by `python -m tests.e2e.gateways.findings`; `make e2e` fails when it sees something else.
 """
@@ -20,7 +21,7 @@ Written by `python -m tests.e2e.gateways.findings`; `make e2e` fails when it see
 def main() -> None:
     parts = [HEAD]
     for kind in GATEWAYS:
-        with tempfile.TemporaryDirectory() as folder, scene(kind, Path(folder)) as made:
+        with tempfile.TemporaryDirectory() as folder, scene(kind, Path(folder), path_forms=EVERY_FORM) as made:
             parts.append(f"## {kind.name}\n\n" + "\n".join(made.findings()) + "\n")
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text("\n".join(parts))

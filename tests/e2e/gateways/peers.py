@@ -2,17 +2,26 @@
 
 import json
 import os
+import secrets
+import selectors
 import signal
 import socket
 import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from tests.gateway_table import IDENTITY, TOKENS, configuration
+from tests.support import AUD, FakeIssuer, opaque_issuer, private_key, public_jwk
 
 Headers = list[tuple[str, str]]
+Owner = TypeVar("Owner")
 
 
 def values(headers: Headers, name: str) -> list[str]:
@@ -39,32 +48,45 @@ class Message:
         return values(self.headers, name)
 
 
-def as_sent(text: str) -> str:
-    """What aiohttp read as UTF-8, byte by byte."""
-    return text.encode("utf-8", "surrogateescape").decode("latin-1")
-
-
 def parse(head: bytes, body: bytes = b"") -> Message:
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
     return Message(tuple(first.split(" ", 2)), headers, body)
 
 
+# Its keys are in a file, and nobody asks it for anything.
+ISSUER = FakeIssuer(url="https://issuer.example", keys=[private_key("EdDSA")])
+
+OPAQUE = "slow-"
+"""What tokens begin with that the verifier has to ask about for longer than a gateway waits."""
+
+
+def token_of(name: str) -> str:
+    """A new token: one of the table's, or a ``slow`` one, for which the answer is an allow in the end."""
+    return OPAQUE + secrets.token_hex(8) if name == "slow" else TOKENS[name](ISSUER)
+
+
 def request(
-    target: str = "/pets", *headers: str, token: str | None = None, method: str = "GET", version: str = "1.1"
+    target: str = "/pets",
+    *headers: str,
+    token: str | None = None,
+    method: str = "GET",
+    version: str = "1.1",
+    host: str = "api.example",
 ) -> bytes:
-    """The bytes of a request to ``api.example``."""
-    sent = [] if token is None else [f"Authorization: Bearer {token}"]
-    if version == "1.1":
-        sent += ["Host: api.example", "Connection: close"]
-    return "\r\n".join([f"{method} {target} HTTP/{version}", *sent, *headers, "", ""]).encode("latin-1")
+    """The bytes of a request; ``token`` is a name of ``token_of``, and without ``host`` no Host is sent."""
+    sent = [f"Host: {host}"] if host else []
+    if token is not None:
+        sent.append(f"Authorization: Bearer {token_of(token)}")
+    sent += [*headers, "Connection: close", "", ""]
+    return "\r\n".join([f"{method} {target} HTTP/{version}", *sent]).encode("latin-1")
 
 
 def exchange(port: int, sent: bytes, timeout: float = 15) -> Message:
     """The answer to ``sent``; the other side ends the connection."""
-    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
-        connection.sendall(sent)
-        received = b""
+    received = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection, suppress(ConnectionError):
+        connection.sendall(sent)  # the other side may have answered before it read all
         while piece := connection.recv(65536):
             received += piece
     head, _, body = received.partition(b"\r\n\r\n")
@@ -73,13 +95,17 @@ def exchange(port: int, sent: bytes, timeout: float = 15) -> Message:
 
 @dataclass
 class Application:
-    """Answers 200 to everything and remembers it."""
+    """Answers 200 with ``body`` to everything, after ``delay`` seconds, and remembers it."""
 
+    body: bytes = b"hello"
+    delay: float = 0.0
     got: list[Message] = field(default_factory=list)
     port: int = 0
 
 
 class _Connection(socketserver.StreamRequestHandler):
+    server: "_Server[Application]"
+
     def handle(self) -> None:
         head = b""
         while line := self.rfile.readline():
@@ -90,52 +116,152 @@ class _Connection(socketserver.StreamRequestHandler):
             return
         message = parse(head.removesuffix(b"\r\n"))
         body = self.rfile.read(int((message.values("Content-Length") or ["0"])[0]))
-        self.server.application.got.append(replace(message, body=body))  # type: ignore[attr-defined]
-        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+        us = self.server.owner
+        us.got.append(replace(message, body=body))
+        time.sleep(us.delay)
+        with suppress(ConnectionError):  # who asked may have gone
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(us.body))
+            self.wfile.write(us.body)
 
 
-class _Server(socketserver.ThreadingTCPServer):
+class _Server(socketserver.ThreadingTCPServer, Generic[Owner]):
     daemon_threads = True
     allow_reuse_address = True
+    request_queue_size = 64
 
-    def __init__(self, application: Application) -> None:
-        super().__init__(("127.0.0.1", 0), _Connection)
-        self.application = application
+    def __init__(self, handler: type[socketserver.BaseRequestHandler], owner: Owner) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+        self.owner = owner
 
 
 @contextmanager
-def application() -> Iterator[Application]:
-    made = Application()
-    with _Server(made) as server:
-        made.port = server.server_address[1]
+def _served(handler: type[socketserver.BaseRequestHandler], owner: Owner) -> Iterator[int]:
+    """The port on which ``handler`` answers for ``owner``."""
+    with _Server(handler, owner) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
-            yield made
+            yield server.server_address[1]
         finally:
             server.shutdown()
             thread.join()
 
 
-class Verifier:
-    """The stub as a process of its own, so that it can be stopped and killed."""
+@contextmanager
+def application(body: bytes = b"hello", delay: float = 0.0) -> Iterator[Application]:
+    made = Application(body, delay)
+    with _served(_Connection, made) as made.port:
+        yield made
 
-    def __init__(self) -> None:
-        self.port = 0
+
+@dataclass
+class Relay:
+    """Between a gateway and the verifier: hands on the bytes of both, and remembers the questions."""
+
+    verifier: int
+    asked: list[Message] = field(default_factory=list)
+    #: Whether to close a kept connection when a question comes on it, as if that had crossed the verifier's closing it.
+    closes_kept: bool = False
+    #: How many it closed so, and how many the verifier did.
+    closed: int = 0
+    ended: int = 0
+    port: int = 0
+
+
+class _Relayed(socketserver.BaseRequestHandler):
+    server: "_Server[Relay]"
+    request: socket.socket
+
+    def handle(self) -> None:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.server.owner.verifier)) as verifier:
+            self._between(self.request, verifier)
+
+    def _between(self, gateway: socket.socket, verifier: socket.socket) -> None:
+        us, questions, unread = self.server.owner, 0, b""
+        with selectors.DefaultSelector() as ready:
+            ready.register(gateway, selectors.EVENT_READ)
+            ready.register(verifier, selectors.EVENT_READ)
+            while True:
+                if verifier in (said := [key.fileobj for key, _ in ready.select()]):
+                    if not (received := verifier.recv(65536)):
+                        us.ended += 1
+                        return
+                    gateway.sendall(received)
+                if gateway in said:
+                    if not (received := gateway.recv(65536)):
+                        return
+                    if us.closes_kept and questions:
+                        us.closed += 1
+                        return
+                    *heads, unread = (unread + received).split(b"\r\n\r\n")  # questions have no body
+                    us.asked += [parse(head) for head in heads]
+                    questions += len(heads)
+                    verifier.sendall(received)
+
+
+@contextmanager
+def relay(verifier: int) -> Iterator[Relay]:
+    made = Relay(verifier)
+    with _served(_Relayed, made) as made.port:
+        yield made
+
+
+class Verifier:
+    """``verifier serve`` with the table's configuration, as a process that can be stopped and killed.
+
+    ``introspection`` is where it asks about ``slow`` tokens, and ``changes`` are to its configuration.
+    """
+
+    def __init__(self, folder: Path, introspection: int, **changes: Any) -> None:
+        self._config = folder / "verifier.yaml"
+        self._output = folder / "verifier.output"
         self._process: subprocess.Popen[bytes] | None = None
+        keys, secret = folder / "keys.json", folder / "secret"
+        keys.write_text(json.dumps({"keys": [public_jwk(key) for key in ISSUER.keys]}))
+        secret.write_text(secrets.token_hex())
+        made = configuration({"name": "main", "issuer": ISSUER.url, "audiences": [AUD], "jwks_file": str(keys)})
+        endpoint = f"http://127.0.0.1:{introspection}"
+        slow = opaque_issuer("slow", endpoint, secret, token_prefix=OPAQUE, deadline="10s")
+        self._settings = {
+            **made,
+            "issuers": [*made["issuers"], slow],
+            "ops": {"listen": "127.0.0.1:0"},
+            "limits": {"keepalive_timeout": "500ms"},
+            "log": {"format": "json"},
+            **changes,
+        }
+        self.port = 0
 
     def start(self) -> None:
         """Start; after ``kill``, on the same port."""
-        command = [sys.executable, "-m", "tests.e2e.gateways.stub", "--port", str(self.port)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
+        self._config.write_text(json.dumps({**self._settings, "listen": f"127.0.0.1:{self.port}"}))  # JSON is YAML
+        program = Path(sys.executable).parent / "verifier"
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(
+                [program, "serve", "--config", self._config],
+                stdout=output,
+                stderr=output,
+                env=_nothing_of_the_machine(),
+            )
+        deadline = time.monotonic() + 20
+        while not (address := self._address()):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"the verifier does not start:\n{self._output.read_text()}")
+            time.sleep(0.02)
+        self.port = int(address.rpartition(":")[2])
+
+    def _address(self) -> str:
+        for line in self._output.read_text().splitlines():
+            if line.startswith("{") and line.endswith("}") and (said := json.loads(line))["event"] == "serving":
+                return str(said["address"])
+        return ""
 
     def kill(self) -> None:
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            process.communicate()
+            process.wait()
 
     @contextmanager
     def dead(self) -> Iterator[None]:
@@ -155,21 +281,37 @@ class Verifier:
         finally:
             os.kill(self._process.pid, signal.SIGCONT)
 
-    def asked(self) -> Sequence[Message]:
-        """What it was asked since this was last called."""
-        answer = exchange(self.port, request("/_asked"))
-        return [
-            Message(
-                (entry["method"], as_sent(entry["target"])),
-                [(name, as_sent(value)) for name, value in entry["headers"]],
-            )
-            for entry in json.loads(answer.body)
+    def judges(self, got: Message) -> Message:
+        """What it says, asked by us, about a request as the application got it."""
+        told = zip(("Method", "Uri", "Host"), (*got.first[:2], got.values("Host")[0]), strict=True)
+        left_out = {
+            "host",
+            "connection",
+            "upgrade",
+            "http2-settings",
+            "content-length",
+            "transfer-encoding",
+            "te",
+            "expect",
+        }
+        left_out |= {name.lower() for name in IDENTITY}
+        others = [
+            f"{name}: {value}"
+            for name, value in got.headers
+            if name.lower() not in left_out and not name.lower().startswith("x-forwarded-")
         ]
+        return exchange(
+            self.port, request("/forward-auth", *(f"X-Forwarded-{name}: {value}" for name, value in told), *others)
+        )
+
+
+def _nothing_of_the_machine() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("VERIFIER_")}
 
 
 @contextmanager
-def verifier() -> Iterator[Verifier]:
-    made = Verifier()
+def verifier(folder: Path, introspection: int, **changes: Any) -> Iterator[Verifier]:
+    made = Verifier(folder, introspection, **changes)
     made.start()
     try:
         yield made
