@@ -302,6 +302,11 @@ class EnvoyGateway(Envoy):
     """Envoy as Envoy Gateway configures it, from its files of ``deploy/gateways/``."""
 
     name = "envoy-gateway"
+    in_table = "envoy"
+
+    @classmethod
+    def status(cls, row: Row) -> int:
+        return row.differs.get(cls.name, super().status(row))
 
     def render(self) -> None:
         made = envoy_gateway.configuration(self.port, self.verifier, self.application)
