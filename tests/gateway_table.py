@@ -121,8 +121,8 @@ _R = Reason
 Differing = dict[str, int]
 # nginx refuses it itself; the verifier's 400 is a 401 there.
 BY_NGINX: Differing = {"nginx": 400}
-# Traefik cleans the path, and the verifier judges what the application gets.
-CLEANED: Differing = {"traefik": 200}
+# These clean the path, and the verifier judges what the application gets.
+CLEANED: Differing = {"traefik": 200, "envoy-gateway": 200}
 # The header is taken away that the verifier would have refused; what remains is allowed.
 DROPPED: Differing = {"nginx": 200, "haproxy": 200, "caddy": 200, "envoy": 200}
 # These two take it away, as they do not tell the verifier of all headers; what remains is allowed, or not.
@@ -206,11 +206,12 @@ TABLE = [
     Row("GET", "/public/..\\admin", "reader", _R.ROUTE_DENIED),
     Row("GET", "/public/..%5cadmin", "reader", _R.ROUTE_DENIED),
     Row("GET", "//admin", "reader", _R.ROUTE_DENIED),
-    Row("GET", "/public//../admin", "reader", _R.ROUTE_DENIED),
+    # Envoy makes /public/admin of it.
+    Row("GET", "/public//../admin", "reader", _R.ROUTE_DENIED, differs={"envoy-gateway": 200}),
     Row("GET", "/admin;a=b", "reader", _R.ROUTE_DENIED),
     Row("GET", "/public/..;/admin", "reader", _R.ROUTE_DENIED),
     Row("GET", "/public/%252e%252e/admin", "reader", _R.ROUTE_DENIED),
-    Row("GET", "/admin%00", "reader", _R.ROUTE_DENIED, differs={"nginx": 400}),
+    Row("GET", "/admin%00", "reader", _R.ROUTE_DENIED, differs={"nginx": 400, "envoy-gateway": 400}),
     Row("GET", "/admin%zz", "reader", _R.ROUTE_DENIED, differs={"nginx": 400, "caddy": 400, "traefik": 400}),
     Row("GET", "/admin%c0%af", "reader", _R.ROUTE_DENIED),
     Row("GET", "/public/%2e%2e/admin", None, _R.MISSING_TOKEN),

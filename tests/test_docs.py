@@ -9,7 +9,8 @@ import yaml
 from click.testing import CliRunner
 
 from tests import gateway_pages
-from tests.e2e.gateways.gateways import DEPLOY, GATEWAYS, Gateway
+from tests.e2e.gateways.gateways import DEPLOY, Gateway
+from tests.e2e.gateways.kinds import GATEWAYS
 from tests.generated_docs import documents
 from verifier.cli import main
 from verifier.config import Settings

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.e2e.gateways.gateways import GATEWAYS, Gateway
+from tests.e2e.gateways.gateways import Gateway
+from tests.e2e.gateways.kinds import GATEWAYS
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from tests.e2e.gateways.gateways import GATEWAYS
+from tests.e2e.gateways.kinds import GATEWAYS
 from tests.e2e.gateways.scene import EVERY_FORM, scene
 
 PAGE = Path(__file__).parents[3] / "docs" / "gateways" / "findings.md"

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import pytest
 
+from tests.e2e.gateways import envoy_gateway
 from tests.e2e.gateways.peers import Message, exchange, request
 from tests.e2e.gateways.traefik_build import BUILT, OLDEST_GO, go
 from tests.gateway_table import Row
@@ -28,7 +29,7 @@ class Gateway:
     how_to_get: ClassVar[str]
     #: How it asks the verifier.
     surface: ClassVar[str] = "forward_auth"
-    #: The name under which the table says where its answers differ, if not its own.
+    #: Another one whose answers it shares, unless the table says otherwise under its own name.
     in_table: ClassVar[str | None] = None
     #: What it answers when the verifier runs no more, and when it answers nothing.
     when_dead: ClassVar[int] = 503
@@ -70,7 +71,8 @@ class Gateway:
     @classmethod
     def status(cls, row: Row) -> int:
         """What the table says that it answers."""
-        return row.differs.get(cls.in_table or cls.name, row.status(cls.surface))
+        shared = row.differs.get(cls.in_table or cls.name, row.status(cls.surface))
+        return row.differs.get(cls.name, shared)
 
     @classmethod
     def answers_itself(cls, row: Row) -> bool:
@@ -287,9 +289,15 @@ class Envoy(Gateway):
         return ["-c", str(self.folder / "envoy.yaml"), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
 
 
-from tests.e2e.gateways.ingress_nginx import IngressNginx  # noqa: E402 - it is one of those above, in a file of its own
+class EnvoyGateway(Envoy):
+    """Envoy as Envoy Gateway configures it, from its files of ``deploy/gateways/``."""
 
-GATEWAYS: tuple[type[Gateway], ...] = (Nginx, HAProxy, Caddy, Traefik, Envoy, IngressNginx)
+    name = "envoy-gateway"
+    in_table = "envoy"
+
+    def render(self) -> None:
+        made = envoy_gateway.configuration(self.port, self.verifier, self.application)
+        (self.folder / "envoy.yaml").write_text(made)
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests import gateway_pages as page
-from tests.e2e.gateways.gateways import GATEWAYS, Gateway, running
+from tests.e2e.gateways.gateways import Gateway, running
+from tests.e2e.gateways.kinds import GATEWAYS
 from tests.e2e.gateways.peers import application, exchange
 from tests.support import AUD, eventually, fake_issuer, serve, settings
 
