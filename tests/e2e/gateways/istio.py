@@ -1,9 +1,9 @@
-"""Istio: its control plane, unchanged, makes the configuration of an Envoy out of the files of ``deploy/gateways/istio``.
+"""Istio: its control plane, unchanged, makes an Envoy's configuration out of the files of ``deploy/gateways/istio``.
 
 ``pilot-discovery`` reads those files, and a Gateway, a VirtualService and ServiceEntries that stand for the cluster,
-from a folder. It also wants a Kubernetes API, and gets one in which nothing is. The Envoy is told its configuration over
-ADS as an ingress gateway is; in a cluster it is Istio's own build, with filters that a plain Envoy does not have. Those
-(metadata exchange, ALPN, statistics) are switched off. They decide nothing about a request.
+from a folder. It also wants a Kubernetes API, and gets one in which nothing is. The Envoy is told its configuration
+over ADS as an ingress gateway is. In a cluster it is Istio's own build, with filters that a plain Envoy does not have
+(metadata exchange, ALPN, statistics). Those are switched off; they decide nothing about a request.
 """
 
 import json
@@ -24,6 +24,7 @@ import pytest
 import yaml
 
 from tests.e2e.gateways.gateways import DEPLOY, Envoy, free_port
+from tests.e2e.gateways.peers import exchange, request
 
 FILES = DEPLOY / "istio"
 TOOLS = Path(__file__).parents[3] / ".tools"
@@ -65,6 +66,10 @@ class Istio(Envoy):
     #: Which of the files are applied.
     applied: ClassVar[tuple[str, ...]] = ("gateway.yaml", "verifier.yaml", "retry.yaml")
     provider: ClassVar[str] = "verifier-http"
+    #: What the Envoy is, and the pod it is in.
+    proxy: ClassVar[str] = "router"
+    namespace: ClassVar[str] = "istio-ingress"
+    labels: ClassVar[dict[str, str]] = {"istio": "ingress"}
 
     def __init__(self, folder: Path, verifier: int, application: int) -> None:
         super().__init__(folder, verifier, application)
@@ -88,6 +93,21 @@ class Istio(Envoy):
         read: dict[str, Any] = yaml.safe_load(values["podAnnotations"]["proxy.istio.io/config"])
         return read
 
+    def node(self) -> dict[str, Any]:
+        """What the Envoy says of itself."""
+        return {
+            "id": f"{self.proxy}~127.0.0.1~pod.{self.namespace}~{self.namespace}.svc.cluster.local",
+            "cluster": "pod",
+            "metadata": {
+                "NAMESPACE": self.namespace,
+                "LABELS": self.labels,
+                "CLUSTER_ID": "Kubernetes",
+                "ISTIO_VERSION": "1.31.0",
+                "INTERCEPTION_MODE": "NONE",
+                "PROXY_CONFIG": self.pod(),
+            },
+        }
+
     def policies(self) -> list[dict[str, Any]]:
         found = [one for name in self.applied for one in documents(name)]
         for one in found:
@@ -110,8 +130,8 @@ class Istio(Envoy):
         to_application = {"route": [{"destination": {"host": "application.default.svc.cluster.local"}}]}
         route = {"hosts": ["*"], "gateways": ["gateway"], "http": [to_application]}
         return [
-            _resource("networking.istio.io/v1", "Gateway", "gateway", "istio-ingress", gateway),
-            _resource("networking.istio.io/v1", "VirtualService", "application", "istio-ingress", route),
+            resource("networking.istio.io/v1", "Gateway", "gateway", "istio-ingress", gateway),
+            resource("networking.istio.io/v1", "VirtualService", "application", "istio-ingress", route),
             _service("application", "default", [_port(80, "http", "HTTP", self.application)]),
             _service(
                 "verifier",
@@ -127,7 +147,7 @@ class Istio(Envoy):
             (config / f"{number}.yaml").write_text(yaml.safe_dump(one))
         (self.folder / "mesh.yaml").write_text(yaml.safe_dump(self.mesh()))
         (self.folder / "kubeconfig").write_text(yaml.safe_dump(_kubeconfig(self._kubernetes.port)))
-        (self.folder / "envoy.yaml").write_text(json.dumps(_bootstrap(self._xds, self._admin, self.pod())))
+        (self.folder / "envoy.yaml").write_text(json.dumps(_bootstrap(self._xds, self._admin, self.node())))
         self._pilot = self._start_pilot()
         deadline = time.monotonic() + 30
         while not _listens(self._xds):
@@ -173,8 +193,12 @@ class Istio(Envoy):
             pilot.wait()
         self._kubernetes.stop()
 
+    def configuration(self) -> str:
+        """What Envoy was told, as it says itself."""
+        return exchange(self._admin, request("/config_dump")).body.decode()
 
-def _resource(version: str, kind: str, name: str, namespace: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+
+def resource(version: str, kind: str, name: str, namespace: str, spec: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "apiVersion": version,
         "kind": kind,
@@ -195,22 +219,11 @@ def _service(name: str, namespace: str, ports: list[dict[str, Any]]) -> dict[str
         "ports": ports,
         "endpoints": [{"address": "127.0.0.1"}],
     }
-    return _resource("networking.istio.io/v1", "ServiceEntry", name, namespace, spec)
+    return resource("networking.istio.io/v1", "ServiceEntry", name, namespace, spec)
 
 
-def _bootstrap(xds: int, admin: int, pod: Mapping[str, Any]) -> dict[str, Any]:
-    """What Istio's agent tells the Envoy of an ingress gateway."""
-    node = {
-        "id": "router~127.0.0.1~gateway.istio-ingress~istio-ingress.svc.cluster.local",
-        "cluster": "gateway",
-        "metadata": {
-            "NAMESPACE": "istio-ingress",
-            "LABELS": {"istio": "ingress"},
-            "CLUSTER_ID": "Kubernetes",
-            "ISTIO_VERSION": "1.31.0",
-            "PROXY_CONFIG": dict(pod),
-        },
-    }
+def _bootstrap(xds: int, admin: int, node: Mapping[str, Any]) -> dict[str, Any]:
+    """What Istio's agent tells an Envoy."""
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     pilot = {
         "name": "xds-grpc",
@@ -229,7 +242,7 @@ def _bootstrap(xds: int, admin: int, pod: Mapping[str, Any]) -> dict[str, Any]:
     }
     ads = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
     return {
-        "node": node,
+        "node": dict(node),
         "admin": {"address": _address(admin)},
         "dynamic_resources": {
             "lds_config": ads,
@@ -319,7 +332,7 @@ class _Answers(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self._fail(403, "Forbidden")
 
-    do_PUT = do_PATCH = do_DELETE = do_POST
+    do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815 - the names that http.server looks for
 
     def log_message(self, *_: Any) -> None:
         pass
