@@ -8,12 +8,14 @@ over ADS as an ingress gateway is. In a cluster it is Istio's own build, with fi
 
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,8 +25,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from tests.e2e.gateways.gateways import DEPLOY, Envoy, free_port
-from tests.e2e.gateways.peers import exchange, request
+from tests.e2e.gateways.gateways import DEPLOY, Envoy
+from tests.e2e.gateways.peers import request
 
 FILES = DEPLOY / "istio"
 TOOLS = Path(__file__).parents[3] / ".tools"
@@ -37,6 +39,15 @@ SWITCHED_OFF = {
     "XDS_AUTH": "false",
     "KUBE_FEATURE_WatchListClient": "false",
 }
+
+
+def quiet_port() -> int:
+    """A free port that nobody connects from: seconds pass before it is listened on."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def documents(name: str) -> list[dict[str, Any]]:
@@ -73,7 +84,7 @@ class Istio(Envoy):
 
     def __init__(self, folder: Path, verifier: int, application: int) -> None:
         super().__init__(folder, verifier, application)
-        self._xds, self._admin = free_port(), free_port()
+        self.port, self._xds = quiet_port(), quiet_port()
         self._kubernetes = _EmptyCluster()
         self._pilot: subprocess.Popen[bytes] | None = None
 
@@ -136,7 +147,7 @@ class Istio(Envoy):
             _service(
                 "verifier",
                 "verifier",
-                [_port(8080, "http", "HTTP", self.verifier), _port(9191, "grpc", "GRPC", free_port())],
+                [_port(8080, "http", "HTTP", self.verifier), _port(9191, "grpc", "GRPC", quiet_port())],
             ),
         ]
 
@@ -147,7 +158,7 @@ class Istio(Envoy):
             (config / f"{number}.yaml").write_text(yaml.safe_dump(one))
         (self.folder / "mesh.yaml").write_text(yaml.safe_dump(self.mesh()))
         (self.folder / "kubeconfig").write_text(yaml.safe_dump(_kubeconfig(self._kubernetes.port)))
-        (self.folder / "envoy.yaml").write_text(json.dumps(_bootstrap(self._xds, self._admin, self.node())))
+        (self.folder / "envoy.yaml").write_text(json.dumps(_bootstrap(self._xds, self.folder / "admin", self.node())))
         self._pilot = self._start_pilot()
         deadline = time.monotonic() + 30
         while not _listens(self._xds):
@@ -172,11 +183,11 @@ class Istio(Envoy):
             "kubeconfig": self.folder / "kubeconfig",
             "registries": "Kubernetes",
             "grpcAddr": f"127.0.0.1:{self._xds}",
-            "httpAddr": f"127.0.0.1:{free_port()}",
-            "monitoringAddr": f"127.0.0.1:{free_port()}",
+            "httpAddr": f"127.0.0.1:{quiet_port()}",
+            "monitoringAddr": f"127.0.0.1:{quiet_port()}",
             "httpsAddr": "",
             "secureGRPCAddr": "",
-            "ctrlz_port": free_port(),
+            "ctrlz_port": quiet_port(),
             "ctrlz_address": "127.0.0.1",
         }
         command = [program, "discovery", *(f"--{name}={value}" for name, value in flags.items())]
@@ -195,7 +206,10 @@ class Istio(Envoy):
 
     def configuration(self) -> str:
         """What Envoy was told, as it says itself."""
-        return exchange(self._admin, request("/config_dump")).body.decode()
+        with socket.socket(socket.AF_UNIX) as admin:
+            admin.connect(str(self.folder / "admin"))
+            admin.sendall(request("/config_dump"))
+            return b"".join(iter(partial(admin.recv, 65536), b"")).decode()
 
 
 def resource(version: str, kind: str, name: str, namespace: str, spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,7 +236,7 @@ def _service(name: str, namespace: str, ports: list[dict[str, Any]]) -> dict[str
     return resource("networking.istio.io/v1", "ServiceEntry", name, namespace, spec)
 
 
-def _bootstrap(xds: int, admin: int, node: Mapping[str, Any]) -> dict[str, Any]:
+def _bootstrap(xds: int, admin: Path, node: Mapping[str, Any]) -> dict[str, Any]:
     """What Istio's agent tells an Envoy."""
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     pilot = {
@@ -243,7 +257,7 @@ def _bootstrap(xds: int, admin: int, node: Mapping[str, Any]) -> dict[str, Any]:
     ads = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
     return {
         "node": dict(node),
-        "admin": {"address": _address(admin)},
+        "admin": {"address": {"pipe": {"path": str(admin)}}},
         "dynamic_resources": {
             "lds_config": ads,
             "cds_config": ads,

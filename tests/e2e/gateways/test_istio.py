@@ -11,8 +11,8 @@ import yaml
 
 from tests.e2e.gateways import test_gateways, test_table
 from tests.e2e.gateways.findings import PAGE
-from tests.e2e.gateways.gateways import free_port, running
-from tests.e2e.gateways.istio import FILES, Istio, require, resource
+from tests.e2e.gateways.gateways import running
+from tests.e2e.gateways.istio import FILES, Istio, quiet_port, require, resource
 from tests.e2e.gateways.peers import Message, application, exchange, request
 from tests.e2e.gateways.scene import Scene, scene
 from tests.support import AUD, Client, FakeIssuer, eventually, fake_issuer, serve, settings
@@ -53,6 +53,22 @@ class KeepingUnderscores(Istio):
         return {}
 
 
+class Normalising(Istio):
+    """As Istio does of itself."""
+
+    def mesh(self) -> dict[str, Any]:
+        mesh = super().mesh()
+        del mesh["pathNormalization"]
+        return mesh
+
+
+class Decoding(Istio):
+    """The other end of what Istio can be told to do with paths."""
+
+    def mesh(self) -> dict[str, Any]:
+        return {**super().mesh(), "pathNormalization": {"normalization": "DECODE_AND_MERGE_SLASHES"}}
+
+
 def test_the_request_id_is_istios_own_and_the_same_for_both(made: Scene) -> None:
     seen = made.send(request("/pets", "X-Request-Id: 4711", token="good"))
     [told], [got] = seen.asked[0].values("X-Request-Id"), seen.got[0].values("X-Request-Id")
@@ -88,7 +104,7 @@ def test_connect_is_refused_unasked(made: Scene) -> None:
     assert (seen.answer.status, seen.asked, seen.got) == (404, [], [])
 
 
-@pytest.mark.parametrize("kind", [Istio, KeepingUnderscores])
+@pytest.mark.parametrize("kind", [Istio, KeepingUnderscores, Normalising, Decoding])
 async def test_istio_lets_pass_what_the_table_allows_and_nothing_else(kind: type[Istio], tmp_path: Path) -> None:
     await test_table.test_every_gateway_lets_pass_what_the_table_allows_and_nothing_else(kind, tmp_path)
 
@@ -323,15 +339,6 @@ def test_without_the_retry_a_connection_closed_meanwhile_is_503(tmp_path: Path) 
         assert (seen.answer.status, seen.got) == (503, [])
 
 
-class Normalising(Istio):
-    """As Istio does of itself."""
-
-    def mesh(self) -> dict[str, Any]:
-        mesh = super().mesh()
-        del mesh["pathNormalization"]
-        return mesh
-
-
 def test_without_the_setting_the_verifier_is_told_another_path_than_was_sent(tmp_path: Path) -> None:
     Normalising.require()
     with scene(Normalising, tmp_path) as made:
@@ -358,13 +365,37 @@ def test_a_rewrite_is_made_after_the_question(tmp_path: Path) -> None:
         assert [one.target for one in seen.got] == ["/v2pets"]
 
 
+class RoutingByIdentity(Istio):
+    """A VirtualService that looks at a header of the verifier."""
+
+    def scaffolding(self) -> list[dict[str, Any]]:
+        mine = super().scaffolding()
+        for one in mine:
+            if one["kind"] == "VirtualService":
+                [route] = one["spec"]["http"]
+                matching = {
+                    "match": [{"headers": {"x-auth-subject": {"exact": "mallory"}}}],
+                    "rewrite": {"uri": "/hers"},
+                }
+                one["spec"]["http"] = [{**route, **matching}, route]
+        return mine
+
+
+def test_the_route_is_chosen_by_what_the_client_sent(tmp_path: Path) -> None:
+    """The page says so: before the verifier's headers are there."""
+    RoutingByIdentity.require()
+    with scene(RoutingByIdentity, tmp_path) as made:
+        [got] = made.send(request("/pets", "X-Auth-Subject: mallory", token="good")).got
+        assert (got.target, got.values("X-Auth-Subject")) == ("/herspets", ["alice"])
+
+
 class WithTcp(Istio):
     """The gateway has another port, which is not read as HTTP."""
 
     tcp: ClassVar[int] = 0
 
     def scaffolding(self) -> list[dict[str, Any]]:
-        type(self).tcp = free_port()
+        type(self).tcp = quiet_port()
         mine = super().scaffolding()
         for one in mine:
             if one["kind"] == "Gateway":
