@@ -77,6 +77,8 @@ class Istio(Envoy):
     #: Which of the files are applied.
     applied: ClassVar[tuple[str, ...]] = ("gateway.yaml", "verifier.yaml", "retry.yaml")
     provider: ClassVar[str] = "verifier-http"
+    #: Where the verifier answers gRPC, if it does.
+    grpc: ClassVar[int] = 0
     #: What the Envoy is, and the pod it is in.
     proxy: ClassVar[str] = "router"
     namespace: ClassVar[str] = "istio-ingress"
@@ -147,7 +149,7 @@ class Istio(Envoy):
             _service(
                 "verifier",
                 "verifier",
-                [_port(8080, "http", "HTTP", self.verifier), _port(9191, "grpc", "GRPC", quiet_port())],
+                [_port(8080, "http", "HTTP", self.verifier), _port(9191, "grpc", "GRPC", self.grpc or quiet_port())],
             ),
         ]
 

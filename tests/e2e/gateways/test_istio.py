@@ -2,7 +2,8 @@
 
 import asyncio
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from tests.e2e.gateways.gateways import running
 from tests.e2e.gateways.istio import FILES, Istio, quiet_port, require, resource
 from tests.e2e.gateways.peers import Message, application, exchange, request
 from tests.e2e.gateways.scene import Scene, scene
+from tests.gateway_table import ROUTES, TABLE
 from tests.support import AUD, Client, FakeIssuer, eventually, fake_issuer, serve, settings
 
 pytestmark = pytest.mark.e2e
@@ -30,6 +32,12 @@ globals().update(
     }
 )
 
+PARTNER = {
+    "name": "partner",
+    "issuer": "https://p.example",
+    "audiences": [AUD],
+    "jwks_uri": "http://127.0.0.1:1",
+}
 OVERRIDES = (
     *("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "X-Rewrite-URL"),
     *("X-Original-URL", "X-Original-URI", "X-Original-Method"),
@@ -49,6 +57,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 class KeepingUnderscores(Istio):
     """Without gateway-values.yaml, which Istio 1.29 does not understand."""
 
+    def pod(self) -> dict[str, Any]:
+        return {}
+
+
+class OverGrpc(Istio):
+    """The other provider of mesh.yaml."""
+
+    provider = "verifier-grpc"
+
+
+class OverGrpcKeepingUnderscores(OverGrpc):
     def pod(self) -> dict[str, Any]:
         return {}
 
@@ -119,50 +138,88 @@ def _spellings(name: str) -> Iterator[str]:
         yield joined
 
 
-@pytest.mark.parametrize("kind", [Istio, KeepingUnderscores])
-async def test_the_real_verifier_sees_every_trick_or_it_does_not_arrive(kind: type[Istio], tmp_path: Path) -> None:
+@asynccontextmanager
+async def _verifier(**changes: Any) -> AsyncIterator[tuple[Client, FakeIssuer]]:
+    """The real one, over HTTP and gRPC."""
+    async with fake_issuer("EdDSA") as issuer:
+        main = {"name": "main", "issuer": issuer.url, "audiences": [AUD]}
+        made = settings(main, PARTNER, grpc={"listen": "127.0.0.1:0"}, **changes)
+        async with serve(made) as client:
+            await eventually(lambda: _has_keys(client, issuer))
+            yield client, issuer
+
+
+@pytest.mark.parametrize("kind", [OverGrpc, OverGrpcKeepingUnderscores])
+async def test_over_grpc_too(kind: type[Istio], tmp_path: Path) -> None:
+    """The table; over gRPC the verifier is told every header."""
+    kind.require()
+    async with _verifier(routes=ROUTES, preflights="allow") as (client, issuer):
+        sent = {row.name: test_table.request_of(row, issuer) for row in TABLE}
+        seen = await asyncio.to_thread(_ask, kind, tmp_path, client, sent)
+        passed, refused = [], []
+        for row in TABLE:
+            status, got = seen[row.name]
+            if row.reason is None and status != 200:
+                refused.append((row.name, status))
+            for one in got:
+                tricks = [name for name, _ in row.headers if one.values(name)]
+                subject = [value for value in one.values("X-Auth-Subject") if value]
+                if row.reason is not None and (tricks or not await test_table._may(client, row, one.target, issuer)):
+                    passed.append((row.name, one.target))
+                if subject != ([] if row.token is None else ["alice"]):
+                    passed.append((row.name, "another subject"))
+    assert (passed, refused) == ([], [])
+
+
+@pytest.mark.parametrize("kind", [Istio, KeepingUnderscores, OverGrpc, OverGrpcKeepingUnderscores])
+async def test_the_verifier_sees_every_trick_or_it_does_not_arrive(kind: type[Istio], tmp_path: Path) -> None:
     """An override is answered with 400. A name with underscores is dropped, or else answered with 400."""
     kind.require()
+    drops = "pod" not in vars(kind)
     tricks = [*OVERRIDES, *(one for name in (*OVERRIDES, *IDENTITY) for one in _spellings(name))]
-    async with (
-        fake_issuer("EdDSA") as issuer,
-        serve(settings({"name": "main", "issuer": issuer.url, "audiences": [AUD]})) as client,
-    ):
-        await eventually(lambda: _has_keys(client, issuer))
+    async with _verifier() as (client, issuer):
         token = issuer.token("EdDSA", sub="alice")
-        answers = await asyncio.to_thread(_ask, kind, tmp_path, client, token, tricks)
-    assert {name: answers[name][0] for name in tricks} == {
-        name: 200 if "_" in name and kind is Istio else 400 for name in tricks
-    }
-    assert [name for name in tricks for got in answers[name][1] if got.values(name)] == []
+        sent = {name: request("/pets", f"{name}: mallory", token=token) for name in tricks}
+        seen = await asyncio.to_thread(_ask, kind, tmp_path, client, sent)
+    assert {name: seen[name][0] for name in tricks} == {name: 200 if "_" in name and drops else 400 for name in tricks}
+    assert [name for name in tricks for got in seen[name][1] if got.values(name)] == []
 
 
-async def test_identity_that_the_client_sends_is_overwritten(tmp_path: Path) -> None:
-    Istio.require()
-    async with (
-        fake_issuer("EdDSA") as issuer,
-        serve(settings({"name": "main", "issuer": issuer.url, "audiences": [AUD]})) as client,
-    ):
-        await eventually(lambda: _has_keys(client, issuer))
+@pytest.mark.parametrize("kind", [Istio, OverGrpc])
+async def test_identity_that_the_client_sends_is_overwritten(kind: type[Istio], tmp_path: Path) -> None:
+    kind.require()
+    async with _verifier() as (client, issuer):
         token = issuer.token("EdDSA", sub="alice")
-        answers = await asyncio.to_thread(_ask, Istio, tmp_path, client, token, list(IDENTITY))
+        sent = {name: request("/pets", f"{name}: mallory", f"{name}: eve", token=token) for name in IDENTITY}
+        seen = await asyncio.to_thread(_ask, kind, tmp_path, client, sent)
     for name in IDENTITY:
-        [got] = answers[name][1]
-        assert len(got.values(name)) == 1
-        assert "mallory" not in got.values(name)
+        [got] = seen[name][1]
+        assert not {"mallory", "eve"} & set(got.values(name))
+        assert len(got.values(name)) <= 1
         assert got.values("X-Auth-Subject") == ["alice"]
 
 
+@pytest.mark.parametrize("kind", [Istio, OverGrpc])
+async def test_two_tokens_do_not_pass(kind: type[Istio], tmp_path: Path) -> None:
+    kind.require()
+    async with _verifier() as (client, issuer):
+        token = issuer.token("EdDSA", sub="alice")
+        sent = {"": request("/pets", f"Authorization: Bearer {token}", token=token)}
+        seen = await asyncio.to_thread(_ask, kind, tmp_path, client, sent)
+    assert (seen[""][0] in {400, 401}, seen[""][1]) == (True, [])
+
+
 def _ask(
-    kind: type[Istio], folder: Path, client: Client, token: str, names: list[str]
+    kind: type[Istio], folder: Path, client: Client, sent: Mapping[str, bytes]
 ) -> dict[str, tuple[int, list[Message]]]:
-    """What comes of a request with each of the headers."""
-    port = int(client.service.address.rpartition(":")[2])
-    found = {}
-    with application() as upstream, running(kind(folder, port, upstream.port)) as gateway:
-        for name in names:
+    """What comes of each request: the status, and what the application got."""
+    port, found = int(client.service.address.rpartition(":")[2]), {}
+    assert client.service.grpc_address is not None
+    made = type(kind.__name__, (kind,), {"grpc": int(client.service.grpc_address.rpartition(":")[2])})
+    with application() as upstream, running(made(folder, port, upstream.port)) as gateway:
+        for name, one in sent.items():
             upstream.got.clear()
-            answer = exchange(gateway.port, request("/pets", f"{name}: mallory", token=token))
+            answer = exchange(gateway.port, one)
             found[name] = (answer.status, list(upstream.got))
     return found
 
@@ -287,11 +344,8 @@ def test_nobody_passes_when_the_provider_cannot_be_asked(kind: type[Istio], tmp_
             assert (seen.answer.status, seen.asked, seen.got) == (403, [], [])
 
 
-class OverGrpc(Istio):
+class NothingOverGrpc(OverGrpc):
     """Nothing listens where the verifier would answer gRPC."""
-
-    provider = "verifier-grpc"
-    applied = ("gateway.yaml", "verifier.yaml")
 
     def asks(self) -> bool:
         # Before it has any configuration, nothing listens.
@@ -299,8 +353,8 @@ class OverGrpc(Istio):
 
 
 def test_nobody_passes_over_grpc_when_nothing_listens_there(tmp_path: Path) -> None:
-    OverGrpc.require()
-    with scene(OverGrpc, tmp_path) as made:
+    NothingOverGrpc.require()
+    with scene(NothingOverGrpc, tmp_path) as made:
         seen = made.send(request(token="good"))
         assert (seen.answer.status, seen.asked, seen.got) == (503, [], [])
         assert isinstance(made.gateway, Istio)
