@@ -62,9 +62,10 @@ class KeepingUnderscores(Istio):
 
 
 class OverGrpc(Istio):
-    """The other provider of mesh.yaml."""
+    """The other provider of mesh.yaml. retry.yaml would put the one over HTTP in its place, half of it."""
 
     provider = "verifier-grpc"
+    applied = ("gateway.yaml", "verifier.yaml")
 
 
 class OverGrpcKeepingUnderscores(OverGrpc):
@@ -350,6 +351,17 @@ class NothingOverGrpc(OverGrpc):
     def asks(self) -> bool:
         # Before it has any configuration, nothing listens.
         return self.answers(503)
+
+
+class RetryOverGrpc(NothingOverGrpc):
+    applied = ("gateway.yaml", "verifier.yaml", "retry.yaml")
+
+
+async def test_nobody_passes_when_the_retry_is_merged_into_the_other_provider(tmp_path: Path) -> None:
+    RetryOverGrpc.require()
+    async with _verifier() as (client, issuer):
+        sent = {"": request(token=issuer.token("EdDSA"))}
+        assert await asyncio.to_thread(_ask, RetryOverGrpc, tmp_path, client, sent) == {"": (503, [])}
 
 
 def test_nobody_passes_over_grpc_when_nothing_listens_there(tmp_path: Path) -> None:
