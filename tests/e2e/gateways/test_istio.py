@@ -65,7 +65,7 @@ class OverGrpc(Istio):
     """The other provider of mesh.yaml. retry.yaml would put the one over HTTP in its place, half of it."""
 
     provider = "verifier-grpc"
-    applied = ("gateway.yaml", "verifier.yaml")
+    applied: ClassVar[tuple[str, ...]] = ("gateway.yaml", "verifier.yaml")
 
 
 class OverGrpcKeepingUnderscores(OverGrpc):
@@ -176,7 +176,7 @@ async def test_over_grpc_too(kind: type[Istio], tmp_path: Path) -> None:
 async def test_the_verifier_sees_every_trick_or_it_does_not_arrive(kind: type[Istio], tmp_path: Path) -> None:
     """An override is answered with 400. A name with underscores is dropped, or else answered with 400."""
     kind.require()
-    drops = "pod" not in vars(kind)
+    drops = kind in {Istio, OverGrpc}
     tricks = [*OVERRIDES, *(one for name in (*OVERRIDES, *IDENTITY) for one in _spellings(name))]
     async with _verifier() as (client, issuer):
         token = issuer.token("EdDSA", sub="alice")
@@ -200,6 +200,17 @@ async def test_identity_that_the_client_sends_is_overwritten(kind: type[Istio], 
         assert got.values("X-Auth-Subject") == ["alice"]
 
 
+@pytest.mark.parametrize(("kind", "retry_after"), [(Istio, 0), (OverGrpc, 1)])
+async def test_no_decision_is_503(kind: type[Istio], retry_after: int, tmp_path: Path) -> None:
+    """Over HTTP, Envoy takes a 503 of the verifier for its failure, and says nothing else that it said."""
+    kind.require()
+    async with _verifier() as (client, issuer):
+        sent = request(token=issuer.token("EdDSA", iss=PARTNER["issuer"]))
+        answer, got = await asyncio.to_thread(_ask_once, kind, tmp_path, client, sent)
+    assert (answer.status, got) == (503, [])
+    assert (len(answer.values("Retry-After")), bool(answer.body)) == (retry_after, bool(retry_after))
+
+
 @pytest.mark.parametrize("kind", [Istio, OverGrpc])
 async def test_two_tokens_do_not_pass(kind: type[Istio], tmp_path: Path) -> None:
     kind.require()
@@ -214,14 +225,23 @@ def _ask(
     kind: type[Istio], folder: Path, client: Client, sent: Mapping[str, bytes]
 ) -> dict[str, tuple[int, list[Message]]]:
     """What comes of each request: the status, and what the application got."""
+    return {name: (one.status, got) for name, (one, got) in _answers(kind, folder, client, sent).items()}
+
+
+def _ask_once(kind: type[Istio], folder: Path, client: Client, sent: bytes) -> tuple[Message, list[Message]]:
+    return _answers(kind, folder, client, {"": sent})[""]
+
+
+def _answers(
+    kind: type[Istio], folder: Path, client: Client, sent: Mapping[str, bytes]
+) -> dict[str, tuple[Message, list[Message]]]:
     port, found = int(client.service.address.rpartition(":")[2]), {}
     assert client.service.grpc_address is not None
     made = type(kind.__name__, (kind,), {"grpc": int(client.service.grpc_address.rpartition(":")[2])})
     with application() as upstream, running(made(folder, port, upstream.port)) as gateway:
         for name, one in sent.items():
             upstream.got.clear()
-            answer = exchange(gateway.port, one)
-            found[name] = (answer.status, list(upstream.got))
+            found[name] = (exchange(gateway.port, one), list(upstream.got))
     return found
 
 
@@ -343,6 +363,7 @@ def test_nobody_passes_when_the_provider_cannot_be_asked(kind: type[Istio], tmp_
         for token in ("good", None):
             seen = made.send(request(token=token))
             assert (seen.answer.status, seen.asked, seen.got) == (403, [], [])
+            assert seen.answer.body == b"RBAC: access denied"
 
 
 class NothingOverGrpc(OverGrpc):
