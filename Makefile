@@ -12,8 +12,7 @@ FUZZ_EXAMPLES ?= 50000
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links \
 	--custom-compile-command "make lock" --upgrade
 
-.PHONY: help setup run test check fmt e2e traefik fuzz bench-sharing bench-replicas bench-routes docs lock clean
-.PHONY: help setup run test check fmt e2e e2e-gateways istio-tools fuzz bench-sharing bench-replicas bench-routes docs lock clean
+.PHONY: help setup run test check fmt e2e traefik istio-tools fuzz bench-sharing bench-replicas bench-routes docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
