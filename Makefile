@@ -12,7 +12,7 @@ FUZZ_EXAMPLES ?= 50000
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links \
 	--custom-compile-command "make lock" --upgrade
 
-.PHONY: help setup run test check fmt e2e traefik fuzz bench-sharing bench-replicas bench-routes docs lock clean
+.PHONY: help setup run test check fmt e2e traefik istio-tools fuzz bench-sharing bench-replicas bench-routes docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,11 @@ e2e: $(READY) ## Test against real programs found on this machine
 
 traefik: $(READY) ## Build Traefik into .tools/ where it is missing and Go is there
 	@$(BIN)/python -m tests.e2e.gateways.traefik_build
+
+istio-tools: ## Build Istio's control plane and its checker into .tools, for the tests (takes minutes, needs Go 1.26)
+	@mkdir -p .tools
+	cd tests/e2e/istio && CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -trimpath -buildvcs=false -ldflags "-s -w" -o $(CURDIR)/.tools/ \
+		istio.io/istio/pilot/cmd/pilot-discovery istio.io/istio/istioctl/cmd/istioctl
 
 fuzz: $(READY) ## Send FUZZ_EXAMPLES bad inputs over HTTP
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest --timeout=1800 -s tests/fuzz
