@@ -1,13 +1,15 @@
 """The composition root: what is built from settings, and the order in which it starts and stops."""
 
+import asyncio
 import resource
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp import web
@@ -47,7 +49,7 @@ from verifier.server import data_port, ops_port
 from verifier.server.admin import Admin
 from verifier.server.deciding import Decisions
 from verifier.server.http import Bounds, HttpServer, Routes
-from verifier.server.listening import close_socket, open_site
+from verifier.server.listening import open_site
 from verifier.store.clients import connect
 from verifier.store.memory import MemoryCache
 from verifier.store.redis import RedisStore
@@ -65,6 +67,12 @@ MOST_DESCRIPTORS = 1_048_576
 
 HEADER_SLACK = 4_096
 """Room in a header line beyond the longest token, so that one that is a little too long is told so."""
+
+
+if TYPE_CHECKING:
+    from verifier.server.grpc_port import GrpcPort
+
+Close = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,23 +154,16 @@ async def serving(
             admin = Admin(settings.ops.admin_token_file, revocations, issuers, keep, observer)
             ops_routes = {**ops_routes, **admin.routes()}
         ops = HttpServer(ops_routes, OPS_BOUNDS, observer)
-        ops_address = await _listen(stack, ops, settings.ops.listen, 1.0)
-        grpc_address = None
+        grpc_port = None
         if settings.grpc.listen is not None:
-            from verifier.server import grpc_port  # noqa: PLC0415 - needs the extra
+            from verifier.server.grpc_port import Check, GrpcPort  # noqa: PLC0415 - needs the extra
 
-            check = grpc_port.Check(decisions, observer, is_trusted)
-            served = grpc_port.listening(
-                check,
-                settings.grpc.listen,
-                int(settings.socket_mode, 8),
-                is_ready=readiness.is_ready,
-                stop_timeout=settings.stop_timeout,
-            )
-            grpc_address = await stack.enter_async_context(served)
-        address = await _listen(stack, data, settings.listen, settings.stop_timeout, settings.socket_mode)
-        log.info("serving", address=address, ops=ops_address, grpc=grpc_address, version=__version__)
-        yield Service(address, ops_address, grpc_address)
+            grpc_port = GrpcPort(Check(decisions, observer, is_trusted), readiness.is_ready, bounds.connections)
+        service = await _open_ports(stack, settings, ops, data, grpc_port)
+        log.info(
+            "serving", address=service.address, ops=service.ops_address, grpc=service.grpc_address, version=__version__
+        )
+        yield service
         log.info("stopping")
 
 
@@ -318,10 +319,11 @@ def _trusted(networks: Iterable[str]) -> Callable[[str], bool]:
 
 def _bounds(settings: Settings) -> Bounds:
     limits = settings.limits
+    ports = 1 if settings.grpc.listen is None else 2
     return Bounds(
         header_bytes=limits.token_bytes + HEADER_SLACK,
         body_bytes=limits.body_bytes,
-        connections=max(1, min(limits.connections, _descriptors() - OTHER_DESCRIPTORS)),
+        connections=max(1, min(limits.connections, (_descriptors() - OTHER_DESCRIPTORS) // ports)),
         read_timeout=limits.read_timeout,
         keepalive_timeout=limits.keepalive_timeout,
     )
@@ -336,12 +338,36 @@ def _descriptors() -> int:
     return max(soft, wanted)
 
 
-async def _listen(
-    stack: AsyncExitStack, server: HttpServer, listen: str, stop_timeout: float, mode: str = "0600"
-) -> str:
+async def _open_ports(
+    stack: AsyncExitStack, settings: Settings, ops: HttpServer, data: HttpServer, grpc_port: "GrpcPort | None"
+) -> Service:
+    """Listen. The ops port ends last, and those that gateways ask at together, in the time of one."""
+    mode = int(settings.socket_mode, 8)
+    ops_address, close_ops = await _open(ops, settings.ops.listen, mode, 1.0)
+    stack.push_async_callback(close_ops)
+    closing: list[Close] = []
+    stack.push_async_callback(_together, closing)
+    grpc_address = None
+    if grpc_port is not None and settings.grpc.listen is not None:
+        grpc_address = await grpc_port.open(settings.grpc.listen, mode)
+        closing.append(partial(grpc_port.close, settings.stop_timeout))
+    address, close_data = await _open(data, settings.listen, mode, settings.stop_timeout)
+    closing.append(close_data)
+    return Service(address, ops_address, grpc_address)
+
+
+async def _open(server: HttpServer, listen: str, mode: int, stop_timeout: float) -> tuple[str, Close]:
+    """Listen; returns the address as bound, and what ends it. Raises ``OSError``."""
     runner = web.ServerRunner(server, shutdown_timeout=stop_timeout)
     await runner.setup()
-    address = await open_site(runner, listen, int(mode, 8))
-    stack.callback(close_socket, listen)
-    stack.push_async_callback(runner.cleanup)
-    return address
+    address, remove_file = await open_site(runner, listen, mode)
+
+    async def close() -> None:
+        await runner.cleanup()
+        remove_file()
+
+    return address, close
+
+
+async def _together(closing: Iterable[Close]) -> None:
+    await asyncio.gather(*(close() for close in closing))

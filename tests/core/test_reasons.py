@@ -26,4 +26,5 @@ def test_only_outages_are_undecided() -> None:
         Reason.INTROSPECTION_UNAVAILABLE,
         Reason.REVOCATIONS_UNAVAILABLE,
         Reason.OVERLOADED,
+        Reason.DEADLINE_EXCEEDED,
     }

@@ -1,10 +1,12 @@
 """Envoy's gRPC ``Check``: what the table of gateways does not ask."""
 
 import asyncio
+import json
+import os
 import random
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +213,16 @@ async def test_a_socket_of_somebody_else_is_left_alone(issuer: FakeIssuer, tmp_p
         assert (await ask(first, issuer.token("EdDSA"))).status.code == 0
 
 
+async def test_the_socket_of_a_successor_stays_when_we_end(issuer: FakeIssuer, tmp_path_factory: Any) -> None:
+    place: Path = tmp_path_factory.mktemp("s") / "v.sock"
+    grpc_listen = {"listen": f"unix:{place}"}
+    async with AsyncExitStack() as stack:
+        async with serving(issuer, grpc=grpc_listen):
+            os.rename(place, f"{place}.old")  # noqa: PTH104 - as if it had been removed
+            successor = await stack.enter_async_context(serving(issuer, grpc=grpc_listen))
+        assert (await ask(successor, issuer.token("EdDSA"))).status.code == 0
+
+
 async def test_a_port_that_is_taken_is_told(client: Client, issuer: FakeIssuer) -> None:
     with pytest.raises(OSError, match=address(client)):
         async with serving(issuer, grpc={"listen": address(client)}):
@@ -238,6 +250,76 @@ async def test_decisions_are_counted_and_logged_under_a_name_of_their_own(client
     assert await client.metric("verifier_decision_seconds_count", surface="ext_authz_grpc") == 1
     [line] = [line for line in client.log() if line["event"] == "deny"]
     assert (line["surface"], line["request_id"], line["trace_id"]) == ("ext_authz_grpc", "4711", trace)
+
+
+async def test_an_envoy_that_waits_no_longer_is_told_so_before_it_takes_that_for_an_error(issuer: FakeIssuer) -> None:
+    async def stall(_: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(5)
+        raise AssertionError
+
+    issuer.fault = stall
+    async with serving(issuer) as client:
+        asked = check_request("GET", "api.example", "/pets", [bearer(issuer.token("EdDSA"))])
+        answer = await check(address(client), asked, timeout=1.0)
+        assert refused(answer, UNAVAILABLE, 503, Reason.DEADLINE_EXCEEDED)
+        assert {one.header.key for one in answer.denied_response.headers} >= {"Retry-After"}
+        assert await client.metric("verifier_decisions_total", reason="deadline_exceeded", outcome="undecided") == 1
+
+
+@pytest.mark.parametrize("metadata", [(("tracestate", "a=" + "b" * 40_000),), (("x-many", "c" * 8_000),) * 5])
+async def test_metadata_of_any_length_is_no_obstacle(metadata: Any, client: Client) -> None:
+    """Envoy copies the client's ``tracestate`` there."""
+    answer = await check(address(client), check_request("GET", "api.example", "/pets"), metadata=metadata)
+    assert refused(answer, UNAUTHENTICATED, 401, Reason.MISSING_TOKEN)
+
+
+async def test_a_body_of_any_length_is_no_obstacle(client: Client) -> None:
+    asked = check_request("GET", "api.example", "/pets")
+    asked.attributes.request.http.raw_body = bytes(5_000_000)
+    assert refused(await check(address(client), asked), UNAUTHENTICATED, 401, Reason.MISSING_TOKEN)
+
+
+@pytest.mark.parametrize(
+    "target", ["/public/\udcff", "/admin\udcff", "/public/.\udcff./admin"], ids=["end", "admin", "dots"]
+)
+async def test_a_path_that_is_no_text_is_judged_byte_by_byte(target: str, client: Client, issuer: FakeIssuer) -> None:
+    answer = await ask(client, issuer.token("EdDSA"), target)
+    assert refused(answer, PERMISSION_DENIED, 403, Reason.ROUTE_DENIED)
+
+
+@pytest.mark.parametrize(("host", "target"), [("api.example", "/public/!"), ("a!.example", "/public"), ("a", "/!?a")])
+async def test_what_may_have_been_no_text_is_refused(host: str, target: str, client: Client) -> None:
+    """Without ``encode_raw_headers``, Envoy puts an exclamation mark in the place of such bytes."""
+    asked = check_request("GET", host, target)
+    asked.attributes.request.http.ClearField("header_map")
+    assert refused(await check(address(client), asked), INVALID_ARGUMENT, 400, Reason.MALFORMED_REQUEST)
+    asked.attributes.request.http.host, asked.attributes.request.http.path = "a", "/public?a!"
+    assert (await check(address(client), asked)).status.code == 0
+
+
+async def test_a_path_that_is_told_twice_is_refused(client: Client) -> None:
+    asked = check_request("GET", "api.example", "/public", [(":path", "/public/a")])
+    assert refused(await check(address(client), asked), INVALID_ARGUMENT, 400, Reason.MALFORMED_REQUEST)
+
+
+async def test_connections_are_as_many_as_configured(issuer: FakeIssuer) -> None:
+    async with serving(issuer, limits={"connections": 3}) as client:
+        host, _, port = address(client).rpartition(":")
+        opened = [await asyncio.open_connection(host, int(port)) for _ in range(8)]
+        for _, writer in opened:
+            writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+        await asyncio.sleep(0.5)
+        closed = sum(reader.at_eof() for reader, _ in opened)
+        for _, writer in opened:
+            writer.close()
+    assert closed >= 4
+
+
+async def test_a_principal_of_many_values_is_told_as_text(client: Client, issuer: FakeIssuer) -> None:
+    """Each value in metadata takes time."""
+    said = MessageToDict((await ask(client, issuer.token("EdDSA", many=[[]] * 600))).dynamic_metadata)
+    assert json.loads(said["claims"])["many"] == [[]] * 600
+    assert (said["subject"], json.loads(said["scopes"])) == ("alice", ["read", "write"])
 
 
 async def test_an_envoy_that_gives_up_takes_nothing_from_the_next(issuer: FakeIssuer, tmp_path: Path) -> None:

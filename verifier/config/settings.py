@@ -212,7 +212,11 @@ class LimitsSettings(_Section):
         le=16_777_216,
         description="Longest request body (413 beyond); a batch of 100 tokens must fit.",
     )
-    connections: int = Field(4_096, ge=1, description="Connections open at once; more are closed unanswered.")
+    connections: int = Field(
+        4_096,
+        ge=1,
+        description="Connections open at once, on the data and on the gRPC port each; more are closed unanswered.",
+    )
     waiting: int = Field(
         1_024, ge=1, description="Decisions that may wait for one issuer at once; more get 503 `overloaded`."
     )

@@ -62,6 +62,7 @@ class Reason(StrEnum):
     INTROSPECTION_UNAVAILABLE = "introspection_unavailable"
     REVOCATIONS_UNAVAILABLE = "revocations_unavailable"
     OVERLOADED = "overloaded"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
 
 
 FAMILY: Mapping[Reason, Family] = MappingProxyType(
@@ -96,6 +97,7 @@ FAMILY: Mapping[Reason, Family] = MappingProxyType(
         Reason.INTROSPECTION_UNAVAILABLE: Family.UNAVAILABLE,
         Reason.REVOCATIONS_UNAVAILABLE: Family.UNAVAILABLE,
         Reason.OVERLOADED: Family.UNAVAILABLE,
+        Reason.DEADLINE_EXCEEDED: Family.UNAVAILABLE,
     }
 )
 

@@ -19,6 +19,9 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9:_=-]{1,64}", re.ASCII)
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.ASCII)
 
 _UNTRUSTED = Denied(Reason.UNTRUSTED_PROXY, "this address is none of trusted_proxies, so it may not ask for others")
+_OUT_OF_TIME = Denied(
+    Reason.DEADLINE_EXCEEDED, "no decision was made in the time that the gateway waits", retry_after=1
+)
 _POSING = Denied(Reason.MALFORMED_REQUEST, "the gateway must drop headers with underscores that stand for ours")
 
 
@@ -40,14 +43,23 @@ class Decisions:
         self.identity = identity
 
     async def decide(
-        self, request: Request, read: Callable[[Request], Asked], *, surface: str, for_gateways: bool
+        self,
+        request: Request,
+        read: Callable[[Request], Asked],
+        *,
+        surface: str,
+        for_gateways: bool,
+        within: float | None = None,
     ) -> Decided:
-        """Raises nothing but ``CancelledError`` and what ``read`` raises."""
+        """A decision takes ``within`` seconds at most, where that is given.
+
+        Raises nothing but ``CancelledError`` and what ``read`` raises.
+        """
         began = time.perf_counter()
         request_id, trace_id = _request_id(request), _trace_id(request)
         asked = (self._refused(request) if for_gateways else None) or read(request)
         refused = asked if isinstance(asked, Denied) else None
-        verdicts: Sequence[Verdict] = (asked,) if isinstance(asked, Denied) else await self._all(asked)
+        verdicts: Sequence[Verdict] = (asked,) if isinstance(asked, Denied) else await self._all(asked, within)
         for verdict in verdicts:
             self._observer.decided(surface, verdict, request_id, trace_id)
         self._observer.took(surface, time.perf_counter() - began)
@@ -59,19 +71,25 @@ class Decisions:
             return _UNTRUSTED
         return _POSING if self.identity.is_posed_as(request.headers) else None
 
-    async def _all(self, asked: Sequence[Question | Denied]) -> Sequence[Verdict]:
+    async def _all(self, asked: Sequence[Question | Denied], within: float | None) -> Sequence[Verdict]:
         """The verdicts in order; those that take I/O wait side by side."""
         now = [question if isinstance(question, Denied) else self._engine.decide_now(question) for question in asked]
         if None not in now:
             return [verdict for verdict in now if verdict is not None]
         return await asyncio.gather(
-            *(self._later(question, verdict) for question, verdict in zip(asked, now, strict=True))
+            *(self._later(question, verdict, within) for question, verdict in zip(asked, now, strict=True))
         )
 
-    async def _later(self, question: Question | Denied, verdict: Verdict | None) -> Verdict:
+    async def _later(self, question: Question | Denied, verdict: Verdict | None, within: float | None) -> Verdict:
         if verdict is not None:
             return verdict
-        return question if isinstance(question, Denied) else await self._engine.decide(question)
+        if isinstance(question, Denied):
+            return question
+        try:
+            async with asyncio.timeout(within):
+                return await self._engine.decide(question)
+        except TimeoutError:
+            return _OUT_OF_TIME
 
 
 def _request_id(request: Request) -> str:

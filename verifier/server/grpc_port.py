@@ -3,8 +3,7 @@
 import asyncio
 import errno
 import ipaddress
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -19,17 +18,18 @@ from verifier.core.reasons import Reason
 from verifier.core.verdict import Denied
 from verifier.observability.observer import Observer
 from verifier.server.deciding import Decisions
-from verifier.server.listening import close_socket, socket_file
+from verifier.server.listening import SocketFile
 from verifier.surfaces import ext_authz_grpc
 
 HEALTH_INTERVAL = 0.5
 """Seconds between two looks at whether we are ready."""
 
-_OPTIONS = (
-    ("grpc.so_reuseport", 0),  # a port that is taken is an error, not half of the traffic
-    ("grpc.http2.max_ping_strikes", 0),  # Envoy's keepalive may ask more often than gRPC likes
-    ("grpc.keepalive_permit_without_calls", 1),
-)
+MARGIN = 0.1
+"""Seconds before Envoy's own deadline by which we say that there is no decision: its error may pass."""
+
+_STREAMS = 1_000
+_ANY_SIZE = -1
+_METADATA = 1 << 20
 
 _BROKEN = Denied(Reason.MALFORMED_REQUEST, "the request could not be processed")
 
@@ -46,9 +46,14 @@ class Check:
     async def answer(self, raw: bytes, context: "grpc.aio.ServicerContext[bytes, CheckResponse]") -> CheckResponse:
         """``raw`` is not read by gRPC: what it cannot read, it would answer with an error, which may pass."""
         try:
+            left = context.time_remaining()
             request = ext_authz_grpc.request_of(raw, is_trusted=self._is_trusted(peer(context.peer())))
             decided = await self._decisions.decide(
-                request, ext_authz_grpc.read, surface=ext_authz_grpc.NAME, for_gateways=True
+                request,
+                ext_authz_grpc.read,
+                surface=ext_authz_grpc.NAME,
+                for_gateways=True,
+                within=None if left is None else left - MARGIN,
             )
             return ext_authz_grpc.write(decided.verdicts[0], self._decisions.identity)
         except Exception as error:  # noqa: BLE001 - rule: every exception ends in a denial or a 503
@@ -56,35 +61,86 @@ class Check:
             return ext_authz_grpc.write(_BROKEN, self._decisions.identity)
 
 
-@asynccontextmanager
-async def listening(
-    check: Check, listen: str, mode: int, *, is_ready: Callable[[], bool], stop_timeout: float
-) -> AsyncIterator[str]:
-    """Serve on ``host:port`` or ``unix:/path`` (with the file's ``mode``) meanwhile; yields the address as bound.
+class GrpcPort:
+    """``check`` and the health service, which says what ``is_ready`` does. ``connections``: how many at once."""
 
-    Raises ``OSError`` where it cannot be had.
-    """
-    servicer = health.HealthServicer()
-    server = grpc.aio.server(options=_OPTIONS)
-    handler: grpc.RpcMethodHandler[bytes, CheckResponse] = grpc.unary_unary_rpc_method_handler(
-        check.answer, response_serializer=CheckResponse.SerializeToString
+    def __init__(self, check: Check, is_ready: Callable[[], bool], connections: int) -> None:
+        self._is_ready = is_ready
+        self._health = health.HealthServicer()
+        self._server = grpc.aio.server(options=_options(connections))
+        handler: grpc.RpcMethodHandler[bytes, CheckResponse] = grpc.unary_unary_rpc_method_handler(
+            check.answer, response_serializer=CheckResponse.SerializeToString
+        )
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(ext_authz_grpc.SERVICE, {ext_authz_grpc.METHOD: handler}),)
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._file: SocketFile | None = None
+        self._telling: asyncio.Task[None] | None = None
+
+    async def open(self, listen: str, mode: int) -> str:
+        """Serve on ``host:port`` or ``unix:/path`` (with the file's ``mode``); returns the address as bound.
+
+        Raises ``OSError`` where it cannot be had.
+        """
+        address = self._bind(listen, mode)
+        await self._tell(ready=self._is_ready())
+        await self._server.start()
+        self._telling = asyncio.create_task(self._keep_telling())
+        return address
+
+    async def close(self, within: float) -> None:
+        """Say that it is over, and end; calls under way have ``within`` seconds."""
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.wait({self._telling})
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(within)
+        if self._file is not None:
+            self._file.remove()
+
+    def _bind(self, listen: str, mode: int) -> str:
+        try:
+            if listen.startswith("unix:"):
+                file = SocketFile(Path(listen.removeprefix("unix:")), mode)
+                with file.binding() as path:
+                    self._server.add_insecure_port(f"unix:{path}")
+                self._file = file
+                return listen
+            host = listen.rpartition(":")[0]
+            port = self._server.add_insecure_port(listen if host else f"[::]{listen}")
+        except RuntimeError:
+            raise OSError(errno.EADDRINUSE, f"{listen}: address already in use, or not ours") from None
+        return f"{host}:{port}"
+
+    async def _keep_telling(self) -> None:
+        told = None
+        while True:
+            ready = self._is_ready()
+            if ready != told:
+                await self._tell(ready=ready)
+                told = ready
+            await asyncio.sleep(HEALTH_INTERVAL)
+
+    async def _tell(self, *, ready: bool) -> None:
+        status = HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
+        for service in (OVERALL_HEALTH, ext_authz_grpc.SERVICE):
+            await self._health.set(service, status)
+
+
+def _options(connections: int) -> tuple[tuple[str, int], ...]:
+    """What gRPC refuses by itself is an error to Envoy, which may pass. So it refuses nothing that a client can cause:
+    the length of a message (a body) and of its metadata (``tracestate``) are Envoy's to bound."""
+    return (
+        ("grpc.max_receive_message_length", _ANY_SIZE),
+        ("grpc.max_metadata_size", _METADATA),
+        ("grpc.absolute_max_metadata_size", _METADATA),
+        ("grpc.max_allowed_incoming_connections", connections),
+        ("grpc.max_concurrent_streams", _STREAMS),
+        ("grpc.so_reuseport", 0),  # a port that is taken is an error, not half of the traffic
+        ("grpc.http2.max_ping_strikes", 0),  # Envoy's keepalive may ask more often than gRPC likes
+        ("grpc.keepalive_permit_without_calls", 1),
     )
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(ext_authz_grpc.SERVICE, {ext_authz_grpc.METHOD: handler}),)
-    )
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    address = _bind(server, listen, mode)
-    await _tell(servicer, ready=is_ready())
-    await server.start()
-    telling = asyncio.create_task(_keep_telling(servicer, is_ready))
-    try:
-        yield address
-    finally:
-        telling.cancel()
-        await asyncio.wait({telling})
-        await servicer.enter_graceful_shutdown()
-        await server.stop(stop_timeout)
-        close_socket(listen)
 
 
 def peer(told: str) -> str:
@@ -98,32 +154,3 @@ def peer(told: str) -> str:
         return str(ipaddress.ip_address(host.partition("%")[0]))
     except ValueError:
         return "0.0.0.0"  # noqa: S104 - nobody has it
-
-
-def _bind(server: grpc.aio.Server, listen: str, mode: int) -> str:
-    try:
-        if listen.startswith("unix:"):
-            with socket_file(Path(listen.removeprefix("unix:")), mode):
-                server.add_insecure_port(listen)
-            return listen
-        host = listen.rpartition(":")[0]
-        port = server.add_insecure_port(listen if host else f"[::]{listen}")
-    except RuntimeError:
-        raise OSError(errno.EADDRINUSE, f"{listen} cannot be had") from None
-    return f"{host}:{port}"
-
-
-async def _keep_telling(servicer: health.HealthServicer, is_ready: Callable[[], bool]) -> None:
-    told = None
-    while True:
-        ready = is_ready()
-        if ready != told:
-            await _tell(servicer, ready=ready)
-            told = ready
-        await asyncio.sleep(HEALTH_INTERVAL)
-
-
-async def _tell(servicer: health.HealthServicer, *, ready: bool) -> None:
-    status = HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
-    for service in (OVERALL_HEALTH, ext_authz_grpc.SERVICE):
-        await servicer.set(service, status)

@@ -4,7 +4,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -13,52 +13,67 @@ from aiohttp import web
 BACKLOG = 1_024
 
 
-async def open_site(runner: web.ServerRunner, listen: str, mode: int) -> str:
+class SocketFile:
+    """The file of a Unix socket: there with its ``mode`` or not at all, and never in the place of somebody's.
+
+    It is bound under another name and gets its own last, so that whoever ends the socket (gRPC does) does not take away
+    the file of a process that has come in our place.
+    """
+
+    def __init__(self, path: Path, mode: int) -> None:
+        self._path = path
+        self._mode = mode
+        self._ours: tuple[int, int] | None = None
+
+    @contextmanager
+    def binding(self) -> Iterator[Path]:
+        """For binding inside, to the path that it gives. Raises ``OSError`` where the place is taken."""
+        new = self._path.with_name(f"{self._path.name}.new")
+        _remove_abandoned(self._path)
+        _remove_abandoned(new)
+        with _only_for_us():
+            yield new
+        new.chmod(self._mode)
+        self._ours = _identity(new)
+        new.rename(self._path)
+
+    def remove(self) -> None:
+        """So that nobody finds it without its server."""
+        with suppress(FileNotFoundError):
+            if _identity(self._path) == self._ours:
+                self._path.unlink()
+
+
+async def open_site(runner: web.ServerRunner, listen: str, mode: int) -> tuple[str, Callable[[], None]]:
     """Listen on ``host:port`` or ``unix:/path`` (with the file's ``mode``), until ``runner`` is cleaned up.
 
-    Returns the address as bound, also where port 0 was asked for. Raises ``OSError``.
+    Returns the address as bound, also where port 0 was asked for, and what to call after the end. Raises ``OSError``.
     """
     if listen.startswith("unix:"):
-        path = Path(listen.removeprefix("unix:"))
-        await web.SockSite(runner, _unix_socket(path, mode), backlog=BACKLOG).start()
-        return listen
+        file = SocketFile(Path(listen.removeprefix("unix:")), mode)
+        await web.SockSite(runner, _unix_socket(file), backlog=BACKLOG).start()
+        return listen, file.remove
     host, _, port = listen.rpartition(":")
     await web.TCPSite(runner, host.strip("[]") or None, int(port), backlog=BACKLOG).start()
     bound_host, bound_port = runner.addresses[0][:2]
-    return f"[{bound_host}]:{bound_port}" if ":" in bound_host else f"{bound_host}:{bound_port}"
+    return f"[{bound_host}]:{bound_port}" if ":" in bound_host else f"{bound_host}:{bound_port}", lambda: None
 
 
-def close_socket(listen: str) -> None:
-    """Remove the file of a Unix socket, so that nobody finds it without its server."""
-    if listen.startswith("unix:"):
-        Path(listen.removeprefix("unix:")).unlink(missing_ok=True)
-
-
-@contextmanager
-def socket_file(path: Path, mode: int) -> Iterator[None]:
-    """For binding a Unix socket to ``path`` inside: the file is ours alone until it has its ``mode``.
-
-    Raises ``OSError`` where something else has that place already.
-    """
-    _remove_abandoned(path)
-    before = os.umask(0o177)
-    try:
-        yield
-    finally:
-        os.umask(before)
-    path.chmod(mode)
-
-
-def _unix_socket(path: Path, mode: int) -> socket.socket:
+def _unix_socket(file: SocketFile) -> socket.socket:
     bound = socket.socket(socket.AF_UNIX)
     try:
-        with socket_file(path, mode):
+        with file.binding() as path:
             bound.bind(str(path))
     except OSError:
         bound.close()
         raise
     bound.setblocking(False)
     return bound
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_dev, found.st_ino
 
 
 def _remove_abandoned(path: Path) -> None:
@@ -72,3 +87,12 @@ def _remove_abandoned(path: Path) -> None:
                     path.unlink()
                     return
         raise OSError(errno.EADDRINUSE, f"{path}: address already in use")
+
+
+@contextmanager
+def _only_for_us() -> Iterator[None]:
+    before = os.umask(0o177)
+    try:
+        yield
+    finally:
+        os.umask(before)

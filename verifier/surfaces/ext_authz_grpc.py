@@ -5,7 +5,7 @@ surface of the data port.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -40,8 +40,13 @@ CODE: Mapping[Family, int] = MappingProxyType(
 )
 """The code in an answer's ``status`` (google.rpc.Code); the call itself always succeeds."""
 
+_REPLACED = "!"
+
 DEEPEST = 16
 """Objects and arrays inside each other, in metadata. protobuf takes 100 messages, and each of these is up to three."""
+
+MOST = 512
+"""Values in metadata, which cost some microseconds each. Of a principal with more, arrays and objects are JSON text."""
 
 _EXACT = 2**53
 """Integers beyond it are no doubles, which is what a number in metadata is."""
@@ -50,18 +55,29 @@ _EXACT = 2**53
 def request_of(raw: bytes, *, is_trusted: bool) -> Request:
     """The request that ``raw`` asks about; one without method and path where it asks about none.
 
-    Several values of a header arrive joined by commas, unless Envoy is told to ``encode_raw_headers``.
+    Where Envoy is told to ``encode_raw_headers``, it says everything byte by byte. Otherwise several values of a header
+    arrive joined by commas, and in the place of each byte that is no text there is an exclamation mark.
     """
     try:
         http = CheckRequest.FromString(raw).attributes.request.http
     except DecodeError:
         return Request("", "", {}, is_trusted=is_trusted)
-    return Request(http.method, http.path, {**_headers(http), "host": (http.host,)}, is_trusted=is_trusted)
+    headers = _headers(http)
+    if http.header_map.headers:
+        method, host, path = (_only(headers.get(name, ())) for name in (":method", ":authority", ":path"))
+    else:
+        method, host, path = http.method, http.host, http.path
+        if _REPLACED in host + path.partition("?")[0]:
+            return Request("", "", {}, is_trusted=is_trusted)
+    return Request(method, path, {**headers, "host": (host,)}, is_trusted=is_trusted)
 
 
 def told(request: Request) -> Told | Denied:
     if not request.method or not request.path:
-        return forwarded.malformed("expected a CheckRequest about an HTTP request, with its method and path")
+        return forwarded.malformed(
+            "expected a CheckRequest about an HTTP request, with a method and a path; without encode_raw_headers, there"
+            " may be no exclamation mark in its host and path"
+        )
     host = forwarded.header(request, "host")
     if isinstance(host, Denied):
         return host
@@ -101,13 +117,16 @@ def _refusal(denied: Denied) -> CheckResponse:
 
 
 def _headers(http: AttributeContext.HttpRequest) -> dict[str, list[str]]:
-    """By lower-case name. ``:method`` and its like are told in fields of their own."""
-    told = [(one.key, one.raw_value.decode("utf-8", "surrogateescape") or one.value) for one in http.header_map.headers]
+    """By lower-case name, those of HTTP/2 (``:path``) among them."""
+    raw = [(one.key, one.raw_value.decode("utf-8", "surrogateescape") or one.value) for one in http.header_map.headers]
     headers: dict[str, list[str]] = {}
-    for name, value in told or http.headers.items():
-        if not name.startswith(":"):
-            headers.setdefault(name.lower(), []).append(value)
+    for name, value in raw or http.headers.items():
+        headers.setdefault(name.lower(), []).append(value)
     return headers
+
+
+def _only(values: Sequence[str]) -> str:
+    return values[0] if len(values) == 1 else ""
 
 
 def _options(headers: Iterable[tuple[str, str]]) -> list[HeaderValueOption]:
@@ -124,19 +143,32 @@ def _metadata(principal: Principal | None) -> Struct:
 
 
 def _struct(value: Mapping[str, Any]) -> Struct:
+    deepest = DEEPEST if _counted(value, MOST) <= MOST else 1
     made = Struct()
-    made.update({name: _plain(member, 1) for name, member in value.items()})
+    made.update({name: _plain(member, deepest) for name, member in value.items()})
     return made
 
 
-def _plain(value: Any, depth: int) -> Any:
-    """``value`` as metadata can hold it; as JSON text what is too deep, as text an integer that is no double."""
+def _counted(value: Any, most: int) -> int:
+    """How many values ``value`` holds, itself among them; more than ``most`` are not counted to the end."""
+    members = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    counted = 1
+    for member in members:
+        if counted > most:
+            break
+        counted += _counted(member, most - counted)
+    return counted
+
+
+def _plain(value: Any, levels: int) -> Any:
+    """``value`` as metadata can hold it: JSON text for arrays and objects that many ``levels`` down, and text for an
+    integer that is no double."""
     if isinstance(value, Mapping | list | tuple):
-        if depth >= DEEPEST:
+        if levels <= 1:
             return json.dumps(value)
         if isinstance(value, Mapping):
-            return {name: _plain(member, depth + 1) for name, member in value.items()}
-        return [_plain(member, depth + 1) for member in value]
+            return {name: _plain(member, levels - 1) for name, member in value.items()}
+        return [_plain(member, levels - 1) for member in value]
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _EXACT:
         return str(value)
     return value

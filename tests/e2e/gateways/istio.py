@@ -23,9 +23,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from tests.e2e.gateways.gateways import DEPLOY, Envoy, free_port
+from tests.e2e.gateways.gateways import DEPLOY, Envoy
 from tests.e2e.gateways.peers import request
 from tests.gateway_table import Row
+from tests.support import free_port
 
 FILES = DEPLOY / "istio"
 TOOLS = Path(__file__).parents[3] / ".tools"

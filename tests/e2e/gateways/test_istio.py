@@ -11,12 +11,12 @@ import yaml
 
 from tests.e2e.gateways import test_gateways, test_outages
 from tests.e2e.gateways.findings import PAGE
-from tests.e2e.gateways.gateways import free_port
 from tests.e2e.gateways.istio import FILES, OVERRIDES, Istio, require, resource
 from tests.e2e.gateways.peers import exchange, request
 from tests.e2e.gateways.scene import EVERY_FORM, Scene, identity, nobody_passed, scene
 from tests.e2e.gateways.test_table import request_of
 from tests.gateway_table import IDENTITY, TABLE, Row
+from tests.support import free_port
 
 pytestmark = pytest.mark.e2e
 
