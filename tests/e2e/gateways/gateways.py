@@ -27,8 +27,11 @@ class Gateway:
     name: ClassVar[str]
     program: ClassVar[str]
     how_to_get: ClassVar[str]
-    #: How it asks the verifier.
+    #: How it asks the verifier, and whether over gRPC.
     surface: ClassVar[str] = "forward_auth"
+    over_grpc: ClassVar[bool] = False
+    #: Whether it asks again on a connection of HTTP that it kept.
+    keeps_connections: ClassVar[bool] = True
     #: Another one whose answers it shares, unless the table says otherwise under its own name.
     in_table: ClassVar[str | None] = None
     #: What it answers when the verifier runs no more, and when it answers nothing.
@@ -287,6 +290,18 @@ class Envoy(Gateway):
 
     def command(self) -> list[str]:
         return ["-c", str(self.folder / "envoy.yaml"), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
+
+
+class EnvoyGrpc(Envoy):
+    name = "envoy-grpc"
+    in_table = "envoy"
+    over_grpc = True
+    keeps_connections = False
+
+    def addresses(self) -> Mapping[str, str]:
+        addresses = dict(super().addresses())
+        verifier = addresses.pop("port_value: 8080")
+        return {**addresses, "port_value: 9191": verifier}
 
 
 class EnvoyGateway(Envoy):

@@ -27,6 +27,7 @@ class IngressNginx(Gateway):
     how_to_get = "apt-get install nginx"
     surface = "auth_request"
     in_table = "nginx"
+    keeps_connections = False
     when_dead = when_slow = 500
     #: What a test adds to the files: annotations (by their short names), and entries of the ConfigMap.
     annotations: ClassVar[Mapping[str, str]] = {}
@@ -78,6 +79,7 @@ class _Configuration:
         self._server = entries.pop("server-snippet", "")
         self._location = entries.pop("location-snippet", "")
         self._underscores = entries.pop("enable-underscores-in-headers", "false") == "true"
+        self._lines = entries.pop("large-client-header-buffers", "4 8k")
         self._ignore_invalid = entries.pop("ignore-invalid-headers", "true") == "true"
         unknown = sorted({*annotations, *entries})
         assert not unknown, f"the stand-in for ingress-nginx does not know {', '.join(unknown)}"
@@ -92,6 +94,7 @@ class _Configuration:
             yield f"{kind}_temp_path {folder}/{kind};"
         yield f"underscores_in_headers {_on(self._underscores)};"
         yield f"ignore_invalid_headers {_on(self._ignore_invalid)};"
+        yield f"large_client_header_buffers {self._lines};"
         yield "map $http_upgrade $connection_upgrade { default upgrade; '' ''; }"
         yield "map $http_x_request_id $req_id { default $http_x_request_id; '' $request_id; }"
         yield self._http

@@ -12,11 +12,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import grpc
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
+
+from tests.check import CHECK
 from tests.gateway_table import IDENTITY, TOKENS, configuration
 from tests.support import AUD, FakeIssuer, free_port, opaque_issuer, private_key, public_jwk
 
@@ -206,6 +211,44 @@ def relay(verifier: int) -> Iterator[Relay]:
         yield made
 
 
+@contextmanager
+def grpc_relay(verifier: int) -> Iterator[Relay]:
+    """The same for Envoy's ``Check``; its connections are gRPC's affair."""
+    made = Relay(verifier)
+    with grpc.insecure_channel(f"127.0.0.1:{verifier}") as channel:
+        ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CHECK)
+
+        def check(raw: bytes, context: "grpc.ServicerContext") -> bytes:
+            made.asked.append(_question(raw))
+            try:
+                return ask(raw, timeout=context.time_remaining())
+            except grpc.RpcError as error:
+                context.abort(error.code(), "")
+
+        server = grpc.server(ThreadPoolExecutor(8))
+        service, _, method = CHECK.removeprefix("/").partition("/")
+        handler = grpc.method_handlers_generic_handler(service, {method: grpc.unary_unary_rpc_method_handler(check)})
+        server.add_generic_rpc_handlers((handler,))
+        made.port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            yield made
+        finally:
+            server.stop(0).wait()
+
+
+def _question(raw: bytes) -> Message:
+    """What a ``CheckRequest`` tells, as the request that it is about, with the body that came along."""
+    http = CheckRequest.FromString(raw).attributes.request.http
+    headers = [("Host", http.host), ("Content-Length", str(len(http.raw_body)))]
+    headers += [
+        (one.key, one.raw_value.decode("latin-1"))
+        for one in http.header_map.headers
+        if one.key != "content-length" and not one.key.startswith(":")
+    ]
+    return Message((http.method, http.path), headers, http.raw_body)
+
+
 class Verifier:
     """``verifier serve`` with the table's configuration, as a process that can be stopped and killed.
 
@@ -222,12 +265,13 @@ class Verifier:
         made = configuration({"name": "main", "issuer": ISSUER.url, "audiences": [AUD], "jwks_file": str(keys)})
         endpoint = f"http://127.0.0.1:{introspection}"
         slow = opaque_issuer("slow", endpoint, secret, token_prefix=OPAQUE, deadline="10s")
-        self.port = free_port()
+        self.port, self.grpc_port = free_port(), free_port()
         settings = {
             **made,
             "issuers": [*made["issuers"], slow],
             "listen": f"127.0.0.1:{self.port}",
             "ops": {"listen": "127.0.0.1:0"},
+            "grpc": {"listen": f"127.0.0.1:{self.grpc_port}"},
             "limits": {"keepalive_timeout": "500ms"},
             "log": {"format": "json"},
             **changes,

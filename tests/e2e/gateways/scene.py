@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from tests.e2e.gateways.peers import (
     Verifier,
     application,
     exchange,
+    grpc_relay,
     relay,
     request,
     verifier,
@@ -125,6 +126,10 @@ def identity(message: Message) -> dict[str, list[str]]:
     return found
 
 
+def _relay(kind: type[Gateway], asked: Verifier) -> AbstractContextManager[Relay]:
+    return grpc_relay(asked.grpc_port) if kind.over_grpc else relay(asked.port)
+
+
 @contextmanager
 def scene(kind: type[Gateway], folder: Path, *, relayed: bool = True, **changes: Any) -> Iterator[Scene]:
     """``changes`` are to the verifier's configuration. Unless ``relayed``, the gateway asks it without a relay."""
@@ -133,7 +138,7 @@ def scene(kind: type[Gateway], folder: Path, *, relayed: bool = True, **changes:
         application() as app,
         application(active, delay=3.0) as introspection,
         verifier(folder, introspection.port, **changes) as asked,
-        relay(asked.port) as between,
-        running(kind(folder, between.port if relayed else asked.port, app.port)) as gateway,
+        _relay(kind, asked) as between,
+        running(kind(folder, between.port if relayed else between.verifier, app.port)) as gateway,
     ):
         yield Scene(gateway, asked, between, app)

@@ -49,13 +49,14 @@ async def test_a_client_sees_what_the_page_says(kind: type[Gateway], tmp_path: P
             "jwks_uri": "http://127.0.0.1:1",
         }
         with application() as upstream:
-            async with serve(settings(main, partner, routes=ROUTES)) as client:
+            async with serve(settings(main, partner, routes=ROUTES, grpc={"listen": "127.0.0.1:0"})) as client:
 
                 async def has_keys() -> bool:
                     return (await client.verify(good)).status == 200
 
                 await eventually(has_keys)
-                port = int(client.service.address.rpartition(":")[2])
+                address = client.service.grpc_address if kind.over_grpc else client.service.address
+                port = int(str(address).rpartition(":")[2])
                 made = running(kind(tmp_path, port, upstream.port))
                 gateway = await asyncio.to_thread(made.__enter__)
                 try:
