@@ -3,14 +3,16 @@
 import asyncio
 import io
 import json
+import os
 import random
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -266,12 +268,22 @@ class Reply:
 
 def free_port() -> int:
     """A port that nobody has, of those that the system gives to nobody who asks for any; nor would the port 10,000
-    above, which is a Redis Cluster's bus, be one of these."""
+    above, which is a Redis Cluster's bus, be one of these. Tests side by side have ports of their own."""
     while True:
-        port = random.SystemRandom().randrange(20_000, 30_000)
+        port = next(_PORTS)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+
+
+def _ports() -> Iterator[int]:
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16
+    mine = [*range(20_000 + worker, 30_000, 16)]
+    random.SystemRandom().shuffle(mine)
+    return cycle(mine)
+
+
+_PORTS = _ports()
 
 
 @asynccontextmanager

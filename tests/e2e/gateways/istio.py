@@ -25,10 +25,12 @@ import yaml
 
 from tests.e2e.gateways.gateways import DEPLOY, Envoy
 from tests.e2e.gateways.peers import request
+from tests.e2e.gateways.traefik_build import go
 from tests.gateway_table import Row
 from tests.support import free_port
 
 FILES = DEPLOY / "istio"
+OLDEST_GO = (1, 26)
 TOOLS = Path(__file__).parents[3] / ".tools"
 
 OVERRIDES = (
@@ -58,11 +60,14 @@ def tool(program: str) -> str | None:
 
 
 def require(program: str) -> str:
-    """Skip where ``program`` is missing, in CI too: it has to be built from Istio's source."""
+    """Skip where ``program`` is missing; fail where it must not be, and Go is there to build it (``E2E_REQUIRE=1``)."""
     found = tool(program)
     if found is None:
         name = program.replace("-", "_").upper()
-        pytest.skip(f"{program} is not installed: make istio-tools, or name it with {name}=/path/to/it")
+        lacking = f"{program} is not installed: make istio-tools, or name it with {name}=/path/to/it"
+        if os.environ.get("E2E_REQUIRE") == "1" and go(OLDEST_GO) is not None:
+            pytest.fail(lacking)
+        pytest.skip(lacking)
     return found
 
 

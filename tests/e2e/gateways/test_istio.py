@@ -28,7 +28,7 @@ globals().update(
         name: one
         for name, one in {**vars(test_gateways), **vars(test_outages)}.items()
         if (name.startswith("test_") and "haproxy" not in name and name not in _OTHERWISE)
-        or name in {"made", "relayed", "direct"}
+        or name in {"made", "relayed", "direct", "keeping"}
     }
 )
 

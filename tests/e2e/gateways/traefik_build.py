@@ -15,14 +15,14 @@ VERSION = "v3.6.12"
 OLDEST_GO = (1, 24)
 
 
-def go() -> str | None:
-    """The Go that can build it."""
+def go(oldest: tuple[int, int] = OLDEST_GO) -> str | None:
+    """A Go that is not older."""
     found = shutil.which("go")
     if found is None:
         return None
     said = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, check=False).stdout
     version = re.match(r"go(\d+)\.(\d+)", said)
-    return found if version and (int(version[1]), int(version[2])) >= OLDEST_GO else None
+    return found if version and (int(version[1]), int(version[2])) >= oldest else None
 
 
 def build(program: str) -> None:
