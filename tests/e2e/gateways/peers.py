@@ -165,8 +165,8 @@ class Relay:
 
     verifier: int
     asked: list[Message] = field(default_factory=list)
-    #: Whether to close a kept connection when a question comes on it, as if that had crossed the verifier's closing it.
-    closes_kept: bool = False
+    #: Whether to close a kept connection when the next question comes, as if the verifier had just closed it.
+    closes_next: bool = False
     #: How many it closed so, and how many the verifier did.
     closed: int = 0
     ended: int = 0
@@ -195,8 +195,9 @@ class _Relayed(socketserver.BaseRequestHandler):
                 if gateway in said:
                     if not (received := gateway.recv(65536)):
                         return
-                    if us.closes_kept and questions:
+                    if us.closes_next and questions:
                         us.closed += 1
+                        us.closes_next = False
                         return
                     *heads, unread = (unread + received).split(b"\r\n\r\n")  # questions have no body
                     us.asked += [parse(head) for head in heads]

@@ -353,7 +353,7 @@ def test_without_the_retry_a_connection_closed_meanwhile_is_503(tmp_path: Path) 
     WithoutRetry.require()
     with scene(WithoutRetry, tmp_path) as made:
         assert made.send(request(token="writer")).answer.status == 200
-        made.relay.closes_kept = True
+        made.relay.closes_next = True
         assert nobody_passed(made.send(request(token="writer")), 503)
 
 
