@@ -223,3 +223,20 @@ async def test_clients_that_hang_up_while_waiting_leave_nothing_behind(issuer: F
 
         await eventually(allowed)
         assert issuer.key_fetches == 1
+
+
+async def test_a_replica_that_does_not_know_the_revocations_is_not_ready_for_a_while(issuer: FakeIssuer) -> None:
+    """Then it is: it knows as much as it will, and ``when_unfollowed`` says what that comes to."""
+    made = settings(
+        {"name": "main", "issuer": issuer.url, "audiences": [AUD]},
+        redis={"url": "redis://127.0.0.1:1", "trusted": True},
+        revocations={"grace": "1s"},
+    )
+    async with serve(made) as client:
+
+        async def is_ready() -> bool:
+            return (await client.ops("/readyz")).status == 200
+
+        assert (await client.verify(issuer.token("EdDSA"))).status == 200  # it has the keys
+        assert not await is_ready()
+        await eventually(is_ready)

@@ -134,7 +134,6 @@ def _options(connections: int) -> tuple[tuple[str, int], ...]:
     return (
         ("grpc.max_receive_message_length", _ANY_SIZE),
         ("grpc.max_metadata_size", _METADATA),
-        ("grpc.absolute_max_metadata_size", _METADATA),
         ("grpc.max_allowed_incoming_connections", connections),
         ("grpc.max_concurrent_streams", _STREAMS),
         ("grpc.so_reuseport", 0),  # a port that is taken is an error, not half of the traffic
