@@ -58,20 +58,22 @@ def test_what_was_allowed_is_asked_once_and_keeps_its_identity(made: Scene) -> N
 
 
 @pytest.mark.parametrize(
-    ("changed", "questions"),
+    "changed",
     [
-        ({"target": "/pets?b"}, 1),
-        ({"target": "/elsewhere"}, 1),
-        ({"method": "HEAD"}, 1),
-        ({"host": "other.example"}, 1),
-        ({"token": reader()}, 1),
-        ({}, 0),
+        {"target": "/pets?b"},
+        {"target": "/elsewhere"},
+        {"method": "HEAD"},
+        {"host": "other.example"},
     ],
 )
-def test_another_request_is_asked_about(made: Scene, changed: dict[str, str], questions: int) -> None:
+def test_another_request_is_asked_about(made: Scene, changed: dict[str, str]) -> None:
     first = {"token": reader(), "target": "/pets?a"}
     assert passed(made, asking(**first)) == (1, 1)
-    assert passed(made, asking(**{**first, **changed})) == (questions, 1)
+    assert passed(made, asking(**{**first, **changed})) == (1, 1)
+
+
+def test_another_token_is_asked_about(made: Scene) -> None:
+    assert [passed(made, asking(token=reader())) for _ in range(2)] == [(1, 1), (1, 1)]
 
 
 def test_a_place_that_the_same_token_may_not_go_to_stays_closed(made: Scene) -> None:
