@@ -78,12 +78,13 @@ def request(
     method: str = "GET",
     version: str = "1.1",
     host: str = "api.example",
+    connection: str = "close",
 ) -> bytes:
     """The bytes of a request; ``token`` is a name of ``token_of``, and without ``host`` no Host is sent."""
     sent = [f"Host: {host}"] if host else []
     if token is not None:
         sent.append(f"Authorization: Bearer {token_of(token)}")
-    sent += [*headers, "Connection: close", "", ""]
+    sent += [*headers, f"Connection: {connection}", "", ""]
     return "\r\n".join([f"{method} {target} HTTP/{version}", *sent]).encode("latin-1")
 
 

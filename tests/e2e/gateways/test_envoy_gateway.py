@@ -214,8 +214,7 @@ def test_a_route_can_set_the_headers_of_the_verifier(tmp_path: Path) -> None:
 @pytest.mark.e2e
 def test_the_verifier_is_asked_before_a_websocket_is_opened(made: Scene) -> None:
     def upgrade(token: str) -> bytes:
-        sent = request("/pets", "Upgrade: websocket", token=token)
-        return sent.replace(b"Connection: close", b"Connection: Upgrade, close")
+        return request("/pets", "Upgrade: websocket", token=token, connection="Upgrade, close")
 
     seen = made.send(upgrade("forged"))
     assert (seen.answer.status, len(seen.asked), seen.got) == (401, 1, [])

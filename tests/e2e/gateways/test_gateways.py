@@ -44,14 +44,12 @@ def test_every_identity_that_the_client_could_send_at_once_does_not_arrive(made:
 @pytest.mark.parametrize("name", IDENTITY)
 def test_the_client_cannot_have_the_identity_taken_away(made: Scene, name: str) -> None:
     for token in SAYING_ALL:
-        sent = request("/pets", token=token).replace(b"Connection: close", f"Connection: close, {name}".encode())
-        assert made.let_pass_rightly(made.send(sent))
+        assert made.let_pass_rightly(made.send(request("/pets", token=token, connection=f"close, {name}")))
 
 
 @pytest.mark.parametrize("name", ["Authorization", "X-Forwarded-Uri", "X-Original-URL", "X-Request-Id", "Host"])
 def test_the_client_cannot_have_the_question_changed(made: Scene, name: str) -> None:
-    sent = request("/pets", token="writer").replace(b"Connection: close", f"Connection: close, {name}".encode())
-    seen = made.send(sent)
+    seen = made.send(request("/pets", token="writer", connection=f"close, {name}"))
     if seen.answer.status == 400:
         assert not seen.got
         return
@@ -88,8 +86,8 @@ def test_a_body_goes_to_the_application_alone(made: Scene) -> None:
 
 
 def upgrade(protocol: str) -> bytes:
-    sent = request("/pets", f"Upgrade: {protocol}", "HTTP2-Settings: AAMAAABkAAQAAP__", token="writer")
-    return sent.replace(b"Connection: close", b"Connection: Upgrade, HTTP2-Settings, close")
+    headers = (f"Upgrade: {protocol}", "HTTP2-Settings: AAMAAABkAAQAAP__")
+    return request("/pets", *headers, token="writer", connection="Upgrade, HTTP2-Settings, close")
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "H2C", "websocket, h2c", "h2c, websocket"])

@@ -59,8 +59,7 @@ def test_without_the_server_snippet_another_host_is_told_than_the_one_that_is_as
 
 
 def test_a_websocket_passes(made: Scene) -> None:
-    sent = request("/pets", "Upgrade: websocket", token="reader")
-    seen = made.send(sent.replace(b"Connection: close", b"Connection: Upgrade, close"))
+    seen = made.send(request("/pets", "Upgrade: websocket", token="reader", connection="Upgrade, close"))
     assert seen.got[0].values("Upgrade") == ["websocket"]
 
 

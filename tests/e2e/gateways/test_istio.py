@@ -174,8 +174,7 @@ def test_the_verifier_is_told_what_it_needs_and_no_more(made: Scene) -> None:
 
 def test_the_opening_of_a_websocket_is_judged_and_reaches_the_application(made: Scene) -> None:
     def opening(token: str) -> bytes:
-        sent = request("/pets", "Upgrade: websocket", token=token)
-        return sent.replace(b"Connection: close", b"Connection: Upgrade")
+        return request("/pets", "Upgrade: websocket", token=token, connection="Upgrade")
 
     assert [one.values("Upgrade") for one in made.send(opening("writer")).got] == [["websocket"]]
     assert nobody_passed(made.send(opening("forged")), 401)
