@@ -186,14 +186,17 @@ class Nginx(Gateway):
 
     def render(self) -> None:
         super().render()
-        # What Debian's nginx.conf does: it includes conf.d/*.conf within http.
+        # As Debian's nginx.conf includes conf.d/*.conf within http.
+        self.write_main(f"include {self.folder}/verifier.conf;")
+
+    def write_main(self, http: str) -> None:
+        """The main file, with the text ``http`` in its block of that name; nginx writes nowhere but to the folder."""
         temporary = "\n".join(
-            f"    {kind}_temp_path {self.folder}/{kind};"
-            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+            f"{kind}_temp_path {self.folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         (self.folder / "nginx.conf").write_text(
             f"daemon off;\nworker_processes 1;\npid {self.folder}/pid;\nerror_log stderr;\nevents {{}}\n"
-            f"http {{\n    access_log off;\n{temporary}\n    include {self.folder}/verifier.conf;\n}}\n"
+            f"http {{\naccess_log off;\n{temporary}\n{http}\n}}\n"
         )
 
     def command(self) -> list[str]:

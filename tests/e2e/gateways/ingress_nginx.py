@@ -15,32 +15,18 @@ from typing import Any, ClassVar
 
 import yaml
 
-from tests.e2e.gateways.gateways import DEPLOY, Gateway
-from tests.e2e.gateways.peers import Message
+from tests.e2e.gateways.gateways import DEPLOY, Gateway, Nginx
 
 ANNOTATION = "nginx.ingress.kubernetes.io/"
 
 
-class IngressNginx(Gateway):
+class IngressNginx(Nginx):
     name = "ingress-nginx"
-    program = "nginx"
-    how_to_get = "apt-get install nginx"
-    surface = "auth_request"
     in_table = "nginx"
     keeps_connections = False
-    when_dead = when_slow = 500
     #: What a test adds to the files: annotations (by their short names), and entries of the ConfigMap.
     annotations: ClassVar[Mapping[str, str]] = {}
     entries: ClassVar[Mapping[str, str]] = {}
-
-    def told(self, asked: Message) -> str:
-        return "/" + _url(asked)[1]
-
-    def told_host(self, asked: Message) -> str:
-        return _url(asked)[0]
-
-    def told_method(self, asked: Message) -> str:
-        return asked.values("X-Original-Method")[0]
 
     def render(self) -> None:
         source = DEPLOY / self.name
@@ -50,15 +36,11 @@ class IngressNginx(Gateway):
             name.removeprefix(ANNOTATION): value
             for name, value in (ingress["metadata"]["annotations"] | self.annotations).items()
         }
-        lines = _Configuration(self, ingress, annotations, dict(entries)).lines()
-        (self.folder / "nginx.conf").write_text("\n".join(lines) + "\n")
-
-    def command(self) -> list[str]:
-        return ["-e", "stderr", "-p", str(self.folder), "-c", str(self.folder / "nginx.conf")]
+        self.write_main("\n".join(_Configuration(self, ingress, annotations, dict(entries)).http()))
 
 
 class _Configuration:
-    """The text for nginx. ``annotations`` and ``entries`` are used up by it."""
+    """The lines for nginx. ``annotations`` and ``entries`` are used up by it."""
 
     def __init__(self, gateway: Gateway, ingress: Any, annotations: dict[str, str], entries: dict[str, str]) -> None:
         self._gateway = gateway
@@ -85,13 +67,8 @@ class _Configuration:
         assert not unknown, f"the stand-in for ingress-nginx does not know {', '.join(unknown)}"
         assert str(gateway.verifier) in self._url, "the address of the verifier is not the one that is replaced"
 
-    def lines(self) -> Iterator[str]:
-        folder = self._gateway.folder
-        yield from ("daemon off;", "worker_processes 1;", f"pid {folder}/pid;", "error_log stderr;", "events {}")
-        yield "http {"
-        yield "access_log off;"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"):
-            yield f"{kind}_temp_path {folder}/{kind};"
+    def http(self) -> Iterator[str]:
+        """What stands in the block ``http``."""
         yield f"underscores_in_headers {_on(self._underscores)};"
         yield f"ignore_invalid_headers {_on(self._ignore_invalid)};"
         yield f"large_client_header_buffers {self._lines};"
@@ -106,7 +83,6 @@ class _Configuration:
         yield from self._passing()
         yield from self._error_pages()
         yield self._server
-        yield "}"
         yield "}"
 
     def _asking(self) -> Iterator[str]:
@@ -202,8 +178,3 @@ class _Configuration:
 
 def _on(yes: bool) -> str:
     return "on" if yes else "off"
-
-
-def _url(asked: Message) -> tuple[str, str]:
-    host, _, target = asked.values("X-Original-URL")[0].removeprefix("http://").partition("/")
-    return host, target

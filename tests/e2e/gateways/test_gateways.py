@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.gateways.findings import PAGE
-from tests.e2e.gateways.gateways import Gateway, HAProxy, Nginx, Traefik
+from tests.e2e.gateways.gateways import Gateway, HAProxy, Traefik
 from tests.e2e.gateways.peers import parse, request
 from tests.e2e.gateways.scene import EVERY_FORM, TARGETS, Scene, identity, nobody_passed, scene
 from tests.gateway_table import IDENTITY, TABLE
@@ -152,7 +152,7 @@ def test_the_findings_are_as_written_down(made: Scene) -> None:
 def test_the_verifier_cannot_be_reached_through_it(made: Scene) -> None:
     for target in ("/_verifier", "/auth-request", "/forward-auth", "/ext-authz/x"):
         seen = made.send(request(target, token="writer"))
-        if isinstance(made.gateway, Nginx) and target == "/_verifier":
+        if made.gateway.name == "nginx" and target == "/_verifier":
             assert nobody_passed(seen, 404)
             assert not seen.asked
         else:
