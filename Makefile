@@ -51,13 +51,11 @@ e2e: $(READY) ## Test against real programs found on this machine
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/e2e.txt
 	$(BIN)/pytest -m e2e -rs -n auto --dist loadgroup tests/e2e
 
-traefik: $(READY) ## Build Traefik into .tools/ where it is missing and Go is there
-	@$(BIN)/python -m tests.e2e.gateways.traefik_build
+traefik: $(READY) ## Build Traefik into .tools, where it is missing and Go 1.24 is there (minutes, once)
+	@$(BIN)/python -m tests.e2e.gateways.build traefik
 
-istio-tools: ## Build Istio's control plane and its checker into .tools, for the tests (takes minutes, needs Go 1.26)
-	@mkdir -p .tools
-	cd tests/e2e/istio && CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -trimpath -buildvcs=false -ldflags "-s -w" -o $(CURDIR)/.tools/ \
-		istio.io/istio/pilot/cmd/pilot-discovery istio.io/istio/istioctl/cmd/istioctl
+istio-tools: $(READY) ## Build Istio's control plane and its checker into .tools, where Go 1.26 is there (minutes, once)
+	@$(BIN)/python -m tests.e2e.gateways.build istio
 
 fuzz: $(READY) ## Send FUZZ_EXAMPLES bad inputs over HTTP
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest --timeout=1800 -s tests/fuzz

@@ -14,9 +14,7 @@ loopback, and access logs are left out. Nothing in it is written by hand.
 """
 
 import hashlib
-import os
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -24,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.e2e.gateways import programs
 
 ROOT = Path(__file__).parents[3]
 FILES = ROOT / "deploy" / "gateways" / "envoy-gateway"
@@ -57,10 +57,6 @@ spec:
 """
 
 
-def egctl() -> str | None:
-    return os.environ.get("EGCTL") or shutil.which("egctl") or shutil.which("egctl", path=str(ROOT / ".tools"))
-
-
 def objects(policy: str = HTTP, route: str = "httproute") -> list[Object]:
     """What is applied to a cluster."""
     names = ("gateway", policy, route)
@@ -77,7 +73,7 @@ def stored(policy: str) -> Path:
 
 def translate(applied: list[Object]) -> tuple[Object, list[str]]:
     """Envoy's configuration, and what Envoy Gateway would write into the status of the objects that it refuses."""
-    program = egctl()
+    program = programs.find("egctl")
     assert program is not None
     for made in applied:
         if made["kind"] == "Gateway":

@@ -1,20 +1,16 @@
 """The gateways, each run with its files of ``deploy/gateways/``; only addresses and paths are replaced in them."""
 
 import os
-import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-import pytest
-
-from tests.e2e.gateways import envoy_gateway
+from tests.e2e.gateways import envoy_gateway, programs
 from tests.e2e.gateways.peers import Message, exchange, request
-from tests.e2e.gateways.traefik_build import BUILT, OLDEST_GO, go
+from tests.e2e.gateways.programs import GoVersion
 from tests.gateway_table import Row
 from tests.support import free_port
 
@@ -27,6 +23,8 @@ class Gateway:
     name: ClassVar[str]
     program: ClassVar[str]
     how_to_get: ClassVar[str]
+    #: The oldest Go that could build it, where it can be had in no other way.
+    needs_go: ClassVar[GoVersion | None] = None
     #: How it asks the verifier, and whether over gRPC.
     surface: ClassVar[str] = "forward_auth"
     over_grpc: ClassVar[bool] = False
@@ -50,26 +48,12 @@ class Gateway:
 
     @classmethod
     def found(cls) -> str | None:
-        """The program: what the environment names (``NGINX=/path/to/nginx``), else the one on the PATH, else one where
-        Debian puts servers or beside Python."""
-        elsewhere = f"/usr/sbin:/usr/local/sbin:{Path(sys.executable).parent}"
-        named = os.environ.get(cls.program.upper())
-        return named or shutil.which(cls.program) or shutil.which(cls.program, path=elsewhere)
-
-    @classmethod
-    def can_be_had(cls) -> bool:
-        """Whether it can be installed here."""
-        return True
+        return programs.find(cls.program)
 
     @classmethod
     def require(cls) -> None:
-        """Skip where the program is missing; fail where it must not be (``E2E_REQUIRE=1``)."""
-        if cls.found() is not None:
-            return
-        lacking = f"{cls.program} is not installed: {cls.how_to_get}, or name it with {cls.program.upper()}=/path/to/it"
-        if os.environ.get("E2E_REQUIRE") == "1" and cls.can_be_had():
-            pytest.fail(lacking)
-        pytest.skip(lacking)
+        """Skip, or fail, where the program is missing."""
+        programs.require(cls.program, cls.how_to_get, cls.needs_go)
 
     @classmethod
     def status(cls, row: Row) -> int:
@@ -243,17 +227,10 @@ class Caddy(Gateway):
 
 class Traefik(Gateway):
     name = program = "traefik"
-    how_to_get = f"make traefik, which needs Go {'.'.join(map(str, OLDEST_GO))}, or get a release of Traefik 3"
+    how_to_get = "make traefik, which needs Go 1.24, or get a release of Traefik 3"
+    needs_go = (1, 24)
     when_dead = 502
     when_slow = 504
-
-    @classmethod
-    def found(cls) -> str | None:
-        return super().found() or (str(BUILT) if BUILT.exists() else None)
-
-    @classmethod
-    def can_be_had(cls) -> bool:
-        return go() is not None
 
     def choose_ports(self) -> None:
         super().choose_ports()

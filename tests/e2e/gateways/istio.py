@@ -8,7 +8,6 @@ over ADS as an ingress gateway is. In a cluster it is Istio's own build, with fi
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -20,18 +19,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
-import pytest
 import yaml
 
+from tests.e2e.gateways import programs
 from tests.e2e.gateways.gateways import DEPLOY, Envoy
 from tests.e2e.gateways.peers import request
-from tests.e2e.gateways.traefik_build import go
 from tests.gateway_table import Row
 from tests.support import free_port
 
 FILES = DEPLOY / "istio"
-OLDEST_GO = (1, 26)
-TOOLS = Path(__file__).parents[3] / ".tools"
+GO = (1, 26)
+"""The oldest that builds its tools."""
 
 OVERRIDES = (
     *("x-http-method-override", "x-http-method", "x-method-override", "x-rewrite-url"),
@@ -53,22 +51,9 @@ def documents(name: str) -> list[dict[str, Any]]:
     return [one for one in yaml.safe_load_all((FILES / name).read_text()) if one]
 
 
-def tool(program: str) -> str | None:
-    """The program: what the environment names, else the one on the PATH, else one in ``.tools``."""
-    named = os.environ.get(program.replace("-", "_").upper())
-    return named or shutil.which(program) or shutil.which(program, path=str(TOOLS))
-
-
 def require(program: str) -> str:
-    """Skip where ``program`` is missing; fail where it must not be, and Go is there to build it (``E2E_REQUIRE=1``)."""
-    found = tool(program)
-    if found is None:
-        name = program.replace("-", "_").upper()
-        lacking = f"{program} is not installed: make istio-tools, or name it with {name}=/path/to/it"
-        if os.environ.get("E2E_REQUIRE") == "1" and go(OLDEST_GO) is not None:
-            pytest.fail(lacking)
-        pytest.skip(lacking)
-    return found
+    """One of Istio's programs."""
+    return programs.require(program, "make istio-tools", GO)
 
 
 class Istio(Envoy):
@@ -181,8 +166,7 @@ class Istio(Envoy):
             time.sleep(0.1)
 
     def _start_pilot(self) -> subprocess.Popen[bytes]:
-        program = tool("pilot-discovery")
-        assert program is not None
+        program = require("pilot-discovery")
         flags = {
             "configDir": self.folder / "config",
             "meshConfig": self.folder / "mesh.yaml",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e.gateways import envoy_gateway
+from tests.e2e.gateways import envoy_gateway, programs
 from tests.e2e.gateways.envoy_gateway import GRPC, HTTP, Object, objects
 from tests.e2e.gateways.gateways import Envoy, EnvoyGateway
 from tests.e2e.gateways.peers import request
@@ -24,7 +24,7 @@ def test_the_stored_translation_is_of_these_files(policy: str) -> None:
 
 @pytest.fixture
 def egctl() -> None:
-    if envoy_gateway.egctl() is None:
+    if programs.find("egctl") is None:
         pytest.skip("egctl is not installed: envoy_gateway.py says how to get it, or name it with EGCTL=/path/to/it")
 
 
