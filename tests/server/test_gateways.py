@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.check import check, check_request
 from tests.gateway_table import HOST, IDENTITY, PREFLIGHT, TABLE, TOKENS, Row, configuration, subject
+from tests.grpc_check import check, check_request
 from tests.support import AUD, Client, FakeIssuer, Reply, eventually, serve, settings
 from verifier.core.reasons import Reason
 

@@ -21,8 +21,8 @@ from typing import Any, Generic, TypeVar
 import grpc
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 
-from tests.check import CHECK
 from tests.gateway_table import IDENTITY, TOKENS, configuration
+from tests.grpc_check import CHECK
 from tests.support import AUD, FakeIssuer, free_port, opaque_issuer, private_key, public_jwk
 
 Headers = list[tuple[str, str]]
