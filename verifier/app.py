@@ -3,7 +3,7 @@
 import asyncio
 import resource
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
-from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from verifier import __version__
@@ -49,7 +48,7 @@ from verifier.server import data_port, ops_port
 from verifier.server.admin import Admin
 from verifier.server.deciding import Decisions
 from verifier.server.http import Bounds, HttpServer, Routes
-from verifier.server.listening import open_site
+from verifier.server.listening import Close, open_http
 from verifier.store.clients import connect
 from verifier.store.memory import MemoryCache
 from verifier.store.redis import RedisStore
@@ -60,6 +59,9 @@ from verifier.store.shared import NotShared, Shared
 from verifier.surfaces import surfaces
 from verifier.surfaces.identity_headers import IdentityHeaders
 
+if TYPE_CHECKING:
+    from verifier.server.grpc_port import GrpcPort
+
 OPS_BOUNDS = Bounds(header_bytes=8_190, body_bytes=65_536, connections=256, read_timeout=5.0, keepalive_timeout=75.0)
 OTHER_DESCRIPTORS = 128
 """Descriptors that clients cannot take: without them keys could not be fetched, and withdrawn ones would stay."""
@@ -67,12 +69,6 @@ MOST_DESCRIPTORS = 1_048_576
 
 HEADER_SLACK = 4_096
 """Room in a header line beyond the longest token, so that one that is a little too long is told so."""
-
-
-if TYPE_CHECKING:
-    from verifier.server.grpc_port import GrpcPort
-
-Close = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +339,7 @@ async def _open_ports(
 ) -> Service:
     """Listen. The ops port ends last, and those that gateways ask at together, in the time of one."""
     mode = int(settings.socket_mode, 8)
-    ops_address, close_ops = await _open(ops, settings.ops.listen, mode, 1.0)
+    ops_address, close_ops = await open_http(ops, settings.ops.listen, mode, 1.0)
     stack.push_async_callback(close_ops)
     closing: list[Close] = []
     stack.push_async_callback(_together, closing)
@@ -351,22 +347,9 @@ async def _open_ports(
     if grpc_port is not None and settings.grpc.listen is not None:
         grpc_address = await grpc_port.open(settings.grpc.listen, mode)
         closing.append(partial(grpc_port.close, settings.stop_timeout))
-    address, close_data = await _open(data, settings.listen, mode, settings.stop_timeout)
+    address, close_data = await open_http(data, settings.listen, mode, settings.stop_timeout)
     closing.append(close_data)
     return Service(address, ops_address, grpc_address)
-
-
-async def _open(server: HttpServer, listen: str, mode: int, stop_timeout: float) -> tuple[str, Close]:
-    """Listen; returns the address as bound, and what ends it. Raises ``OSError``."""
-    runner = web.ServerRunner(server, shutdown_timeout=stop_timeout)
-    await runner.setup()
-    address, remove_file = await open_site(runner, listen, mode)
-
-    async def close() -> None:
-        await runner.cleanup()
-        remove_file()
-
-    return address, close
 
 
 async def _together(closing: Iterable[Close]) -> None:

@@ -76,7 +76,7 @@ class GrpcPort:
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._file: SocketFile | None = None
-        self._telling: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[None] | None = None
 
     async def open(self, listen: str, mode: int) -> str:
         """Serve on ``host:port`` or ``unix:/path`` (with the file's ``mode``); returns the address as bound.
@@ -84,16 +84,16 @@ class GrpcPort:
         Raises ``OSError`` where it cannot be had.
         """
         address = self._bind(listen, mode)
-        await self._tell(ready=self._is_ready())
+        await self._set_health(ready=self._is_ready())
         await self._server.start()
-        self._telling = asyncio.create_task(self._keep_telling())
+        self._following = asyncio.create_task(self._follow_readiness())
         return address
 
     async def close(self, within: float) -> None:
         """Say that it is over, and end; calls under way have ``within`` seconds."""
-        if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.wait({self._telling})
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait({self._following})
         await self._health.enter_graceful_shutdown()
         await self._server.stop(within)
         if self._file is not None:
@@ -113,16 +113,16 @@ class GrpcPort:
             raise OSError(errno.EADDRINUSE, f"{listen}: address already in use, or not ours") from None
         return f"{host}:{port}"
 
-    async def _keep_telling(self) -> None:
+    async def _follow_readiness(self) -> None:
         told = None
         while True:
             ready = self._is_ready()
             if ready != told:
-                await self._tell(ready=ready)
+                await self._set_health(ready=ready)
                 told = ready
             await asyncio.sleep(HEALTH_INTERVAL)
 
-    async def _tell(self, *, ready: bool) -> None:
+    async def _set_health(self, *, ready: bool) -> None:
         status = HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
         for service in (OVERALL_HEALTH, ext_authz_grpc.SERVICE):
             await self._health.set(service, status)

@@ -4,13 +4,16 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aiohttp import web
 
 BACKLOG = 1_024
+
+Close = Callable[[], Awaitable[None]]
+"""Ends what listens."""
 
 
 class SocketFile:
@@ -44,19 +47,31 @@ class SocketFile:
                 self._path.unlink()
 
 
-async def open_site(runner: web.ServerRunner, listen: str, mode: int) -> tuple[str, Callable[[], None]]:
-    """Listen on ``host:port`` or ``unix:/path`` (with the file's ``mode``), until ``runner`` is cleaned up.
+async def open_http(server: web.Server, listen: str, mode: int, within: float) -> tuple[str, Close]:
+    """Serve on ``host:port`` or ``unix:/path`` (with the file's ``mode``).
 
-    Returns the address as bound, also where port 0 was asked for, and what to call after the end. Raises ``OSError``.
+    Returns the address as bound, also where port 0 was asked for, and what ends it: requests in progress then have
+    ``within`` seconds. Raises ``OSError``.
     """
+    runner = web.ServerRunner(server, shutdown_timeout=within)
+    await runner.setup()
+    file: SocketFile | None = None
     if listen.startswith("unix:"):
+        address = listen
         file = SocketFile(Path(listen.removeprefix("unix:")), mode)
         await web.SockSite(runner, _unix_socket(file), backlog=BACKLOG).start()
-        return listen, file.remove
-    host, _, port = listen.rpartition(":")
-    await web.TCPSite(runner, host.strip("[]") or None, int(port), backlog=BACKLOG).start()
-    bound_host, bound_port = runner.addresses[0][:2]
-    return f"[{bound_host}]:{bound_port}" if ":" in bound_host else f"{bound_host}:{bound_port}", lambda: None
+    else:
+        host, _, port = listen.rpartition(":")
+        await web.TCPSite(runner, host.strip("[]") or None, int(port), backlog=BACKLOG).start()
+        bound_host, bound_port = runner.addresses[0][:2]
+        address = f"[{bound_host}]:{bound_port}" if ":" in bound_host else f"{bound_host}:{bound_port}"
+
+    async def close() -> None:
+        await runner.cleanup()
+        if file is not None:
+            file.remove()
+
+    return address, close
 
 
 def _unix_socket(file: SocketFile) -> socket.socket:

@@ -41,6 +41,7 @@ CODE: Mapping[Family, int] = MappingProxyType(
 """The code in an answer's ``status`` (google.rpc.Code); the call itself always succeeds."""
 
 _REPLACED = "!"
+"""What Envoy tells in the place of a byte that is no text."""
 
 DEEPEST = 16
 """Objects and arrays inside each other, in metadata. protobuf takes 100 messages, and each of these is up to three."""
@@ -58,17 +59,18 @@ def request_of(raw: bytes, *, is_trusted: bool) -> Request:
     Where Envoy is told to ``encode_raw_headers``, it says everything byte by byte. Otherwise several values of a header
     arrive joined by commas, and in the place of each byte that is no text there is an exclamation mark.
     """
+    nothing = Request("", "", {}, is_trusted=is_trusted)
     try:
         http = CheckRequest.FromString(raw).attributes.request.http
     except DecodeError:
-        return Request("", "", {}, is_trusted=is_trusted)
+        return nothing
     headers = _headers(http)
     if http.header_map.headers:
         method, host, path = (_only(headers.get(name, ())) for name in (":method", ":authority", ":path"))
     else:
         method, host, path = http.method, http.host, http.path
         if _REPLACED in host + path.partition("?")[0]:
-            return Request("", "", {}, is_trusted=is_trusted)
+            return nothing
     return Request(method, path, {**headers, "host": (host,)}, is_trusted=is_trusted)
 
 
