@@ -77,12 +77,6 @@ def test_the_client_is_not_told_the_identity(made: Scene) -> None:
     assert [name for name, _ in answer.headers if name.lower().startswith("x-auth-")] == []
 
 
-@pytest.mark.e2e
-def test_a_header_of_omissions_that_the_client_sends_does_not_arrive(made: Scene) -> None:
-    seen = made.send(request("/pets", "X-Auth-Omitted: X-Auth-Scope", "X_Auth_Omitted: x", token="writer"))
-    assert [value for name, value in seen.got[0].headers if "omitted" in name.lower() and value] == []
-
-
 @contextmanager
 def other(folder: Path, *applied: Object, ready: int = 401) -> Iterator[Scene]:
     """With these objects applied in the place of the files."""
