@@ -44,6 +44,9 @@ def configuration(main: Mapping[str, Any]) -> dict[str, Any]:
     return {"issuers": [main, PARTNER], "routes": ROUTES, "preflights": "allow"}
 
 
+ODD_NAMES = ("X.Auth.Subject", "X~Auth~Scope", "X.HTTP.Method.Override", "X-Original.URL")
+"""What some applications (CGI) take for headers that mean something."""
+
 IDENTITY = tuple(name for name, _ in IdentityHeaders().of(None))
 """The headers that only the verifier may set."""
 
@@ -387,4 +390,6 @@ TABLE = [
         wire=True,
         differs={"nginx": 400, "traefik": 404, "envoy": 404},
     ),
+    Row("GET", "/tenants", "reader", _R.INSUFFICIENT_SCOPE, host="one.tenant.example,api", wire=True),
+    Row("GET", "/tenants", "reader", _R.INSUFFICIENT_SCOPE, host="api,one.tenant.example", wire=True),
 ]

@@ -137,10 +137,10 @@ async def serving(
         stack.push_async_callback(engine.stop)
         identity = IdentityHeaders({name: claim_path.parse(claim) for name, claim in settings.identity_headers.items()})
         decisions = Decisions(engine, observer, identity)
+        stack.push_async_callback(decisions.stop)
         is_trusted = _trusted(settings.trusted_proxies)
-        data = HttpServer(
-            data_port.routes(surfaces(), decisions, settings.decision_max_age), bounds, observer, is_trusted
-        )
+        served = data_port.routes(surfaces(), decisions, settings.decision_max_age)
+        data = HttpServer(served, bounds, observer, is_trusted, data_port.unreadable(surfaces()))
         gauges = ops_port.Gauges(metrics, sources, introspectors, cache, revocations, lambda: len(data.connections))
         without_keys = any(not issuer.has_keys for issuer in issuers)
         readiness = ops_port.Readiness(sources, revocations, without_keys=without_keys)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway_table import HOST, IDENTITY, PREFLIGHT, TABLE, TOKENS, Row, configuration, subject
+from tests.gateway_table import HOST, IDENTITY, ODD_NAMES, PREFLIGHT, TABLE, TOKENS, Row, configuration, subject
 from tests.grpc_check import check, check_request
 from tests.support import AUD, Client, FakeIssuer, Reply, eventually, serve, settings
 from verifier.core.reasons import Reason
@@ -360,3 +360,21 @@ async def test_whoever_asks_about_a_token_alone_may_not_hold_the_answer(issuer: 
     async with serve(_settings(issuer, decision_max_age="60s")) as client:
         await eventually(lambda: _has_keys(client, issuer))
         assert held_for(await client.verify(issuer.token("EdDSA"))) == 0
+
+
+@pytest.mark.parametrize(("host", "target"), [(HOST, "/public/!"), (HOST, "/a!/b?c"), ("a!.tenant.example", "/public")])
+async def test_an_exclamation_mark_from_envoy_may_be_a_byte_that_is_no_text(
+    host: str, target: str, gateway: Client, issuer: FakeIssuer
+) -> None:
+    reply = await ext_authz(gateway, Row("GET", target, None, host=host), [])
+    assert (reply.status, reply.reason) == (400, Reason.MALFORMED_REQUEST)
+    assert (await forward_auth(gateway, Row("GET", "/public/!", None), [])).status == 200
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize("name", ODD_NAMES)
+async def test_names_that_some_applications_take_for_others_are_refused(
+    name: str, surface: str, gateway: Client
+) -> None:
+    reply = await SURFACES[surface](gateway, Row("GET", "/public/a", None), [(name, "root")])
+    assert (reply.status, reply.reason) == (401 if surface == "auth_request" else 400, Reason.MALFORMED_REQUEST)

@@ -314,3 +314,26 @@ async def test_a_target_that_is_no_url_is_404(client: Client) -> None:
 def test_the_compiled_parser_of_aiohttp_is_in_use() -> None:
     """The one in pure Python was the weak one in most of the advisories on request smuggling."""
     assert HttpRequestParser is not HttpRequestParserPy
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/auth-request", 401), ("/forward-auth", 400), ("/verify", 400), ("/auth-requests", 400)]
+)
+async def test_what_http_refuses_is_a_denial_to_nginx_and_not_an_error(path: str, status: int, client: Client) -> None:
+    """It makes 500 of everything but 401 and 403, and anybody can send a control character."""
+    host, _, port = client.service.address.rpartition(":")
+    for _ in range(2):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\nX-Note: a\x01b\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+        assert int(answer.split()[1]) == status
+
+
+async def test_too_many_headers_are_a_denial_to_nginx(client: Client) -> None:
+    host, _, port = client.service.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    headers = "".join(f"X-{number}: a\r\n" for number in range(300))
+    writer.write(f"GET /auth-request HTTP/1.1\r\nHost: a\r\n{headers}\r\n".encode())
+    assert (await reader.read()).split()[1] == b"401"
+    writer.close()

@@ -24,6 +24,12 @@ def routes(surfaces: Iterable[Surface], decisions: Decisions, max_age: float = 0
     return table
 
 
+def unreadable(surfaces: Iterable[Surface]) -> dict[str, int]:
+    """Path → status, where a gateway would take the usual one for an error of its own."""
+    endpoints = (endpoint for surface in surfaces for endpoint in surface.endpoints)
+    return {endpoint.path: endpoint.unreadable for endpoint in endpoints if endpoint.unreadable is not None}
+
+
 def _handler(surface: Surface, endpoint: Endpoint, decisions: Decisions, max_age: float) -> Handler:
     async def handle(request: Request) -> Answer:
         decided = await decisions.decide(

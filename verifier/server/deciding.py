@@ -41,6 +41,14 @@ class Decisions:
         self._engine = engine
         self._observer = observer
         self.identity = identity
+        self._deciding: set[asyncio.Task[Verdict]] = set()
+
+    async def stop(self) -> None:
+        """End what nobody waits for any more."""
+        for deciding in self._deciding:
+            deciding.cancel()
+        if self._deciding:
+            await asyncio.wait(self._deciding)
 
     async def decide(
         self,
@@ -85,11 +93,14 @@ class Decisions:
             return verdict
         if isinstance(question, Denied):
             return question
-        try:
-            async with asyncio.timeout(within):
-                return await self._engine.decide(question)
-        except TimeoutError:
-            return _OUT_OF_TIME
+        if within is None:
+            return await self._engine.decide(question)
+        # What it brings is kept for the next time, so it goes on.
+        deciding = asyncio.create_task(self._engine.decide(question))
+        self._deciding.add(deciding)
+        deciding.add_done_callback(self._deciding.discard)
+        done, _ = await asyncio.wait({deciding}, timeout=max(0.0, within))
+        return deciding.result() if done else _OUT_OF_TIME
 
 
 def _request_id(request: Request) -> str:

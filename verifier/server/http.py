@@ -56,13 +56,20 @@ class HttpServer(web.Server):
     """Serves ``routes`` within ``bounds``; started by an ``aiohttp.web.ServerRunner``."""
 
     def __init__(
-        self, routes: Routes, bounds: Bounds, observer: Observer, is_trusted: Callable[[str], bool] = lambda _: True
+        self,
+        routes: Routes,
+        bounds: Bounds,
+        observer: Observer,
+        is_trusted: Callable[[str], bool] = lambda _: True,
+        unreadable: Mapping[str, int] | None = None,
     ) -> None:
-        """``is_trusted`` says of a peer's address, empty for that of a Unix socket, whether it may speak for others."""
+        """``is_trusted`` says of a peer's address, empty for that of a Unix socket, whether it may speak for others.
+        ``unreadable``: path → status for requests that HTTP itself refuses, where it is not the usual one."""
         super().__init__(self._respond)
         self.bounds = bounds
         self._is_trusted = is_trusted
         self._routes = routes
+        self._unreadable = {f"GET {path} ".encode(): status for path, status in (unreadable or {}).items()}
         self._prefixes = tuple(path for path in routes if path.endswith("/"))
         self._observer = observer
 
@@ -72,6 +79,10 @@ class HttpServer(web.Server):
     @property
     def full(self) -> bool:
         return len(self._connections) >= self.bounds.connections
+
+    def unreadable(self, beginning: bytes) -> int | None:
+        """The status for a request that begins so and cannot be read; None where it is the usual one."""
+        return next((status for start, status in self._unreadable.items() if beginning.startswith(start)), None)
 
     def refused_connection(self) -> None:
         self._observer.metrics.connections_refused.inc()
@@ -136,7 +147,7 @@ class HttpServer(web.Server):
 class _Connection(RequestHandler):
     """One connection."""
 
-    __slots__ = ("_arrival", "_pending_bytes", "_server")
+    __slots__ = ("_arrival", "_pending_bytes", "_server", "_unreadable")
 
     def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
         bounds = server.bounds
@@ -152,6 +163,7 @@ class _Connection(RequestHandler):
         self._server = server
         self._arrival: asyncio.TimerHandle | None = None
         self._pending_bytes = 0
+        self._unreadable: int | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if self._server.full:
@@ -165,6 +177,8 @@ class _Connection(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._current_request is None and not self._pending_bytes:
+            self._unreadable = self._server.unreadable(data)
         if self._current_request is None:
             super().data_received(data)
         else:  # when the server stops, aiohttp would drop the rest of the very body that it waits for
@@ -197,7 +211,7 @@ class _Connection(RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun")
         status, detail = _parser_error(exc) if status < 500 else (400, "the request could not be processed")
-        return _response(self._server.error(status, detail), close=True)
+        return _response(self._server.error(self._unreadable or status, detail), close=True)
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """Nothing: aiohttp's texts quote the request."""
@@ -213,7 +227,7 @@ class _Connection(RequestHandler):
         """Answer a request that is not whole yet, and end the connection."""
         self._arrived()
         if self.transport is not None and not self._messages and self._current_request is None:
-            self.transport.write(_raw(self._server.error(status, detail)))
+            self.transport.write(_raw(self._server.error(self._unreadable or status, detail)))
             self.force_close()
 
 

@@ -96,11 +96,14 @@ def _remove_abandoned(path: Path) -> None:
     with suppress(FileNotFoundError):
         if stat.S_ISSOCK(path.lstat().st_mode):
             with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(1)
                 try:
                     probe.connect(str(path))
                 except ConnectionRefusedError:
                     path.unlink()
                     return
+                except (TimeoutError, BlockingIOError):
+                    pass  # somebody who is busy
         raise OSError(errno.EADDRINUSE, f"{path}: address already in use")
 
 

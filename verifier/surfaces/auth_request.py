@@ -55,4 +55,5 @@ SURFACE = forwarded.surface(
     summary="Judge the request that X-Original-Method and X-Original-URL tell (nginx)",
     adapt=for_nginx,
     holdable=holdable,
+    unreadable=401,
 )

@@ -12,7 +12,10 @@ def told(request: Request) -> Told | Denied:
     host = forwarded.header(request, "host")
     if isinstance(host, Denied):
         return host
-    return forwarded.told_otherwise(request) or (request.method, host, request.path.removeprefix(_PREFIX))
+    target = request.path.removeprefix(_PREFIX)
+    if forwarded.may_be_no_text(host, target):
+        return forwarded.malformed("an exclamation mark in a host or path may stand for a byte that is no text")
+    return forwarded.told_otherwise(request) or (request.method, host, target)
 
 
 SURFACE = forwarded.surface(

@@ -40,9 +40,6 @@ CODE: Mapping[Family, int] = MappingProxyType(
 )
 """The code in an answer's ``status`` (google.rpc.Code); the call itself always succeeds."""
 
-_REPLACED = "!"
-"""What Envoy tells in the place of a byte that is no text."""
-
 DEEPEST = 16
 """Objects and arrays inside each other, in metadata. protobuf takes 100 messages, and each of these is up to three."""
 
@@ -69,7 +66,7 @@ def request_of(raw: bytes, *, is_trusted: bool) -> Request:
         method, host, path = (_only(headers.get(name, ())) for name in (":method", ":authority", ":path"))
     else:
         method, host, path = http.method, http.host, http.path
-        if _REPLACED in host + path.partition("?")[0]:
+        if forwarded.may_be_no_text(host, path):
             return nothing
     return Request(method, path, {**headers, "host": (host,)}, is_trusted=is_trusted)
 

@@ -8,7 +8,7 @@ from verifier.core.routes import Target
 from verifier.core.verdict import Allowed, Denied, Verdict
 from verifier.engine import Question
 from verifier.surfaces import answer, openapi
-from verifier.surfaces.surface import ANY, Answer, Asked, Endpoint, Request, Surface
+from verifier.surfaces.surface import ANY, Answer, Asked, Endpoint, Request, Surface, dashed
 
 Told = tuple[str, str, str]
 """Method, host and request target of the original request, as they came."""
@@ -29,9 +29,10 @@ def surface(
     summary: str,
     adapt: Callable[[Answer], Answer] = lambda answered: answered,
     holdable: Callable[[Request], tuple[str, ...]] = lambda _: (),
+    unreadable: int | None = None,
 ) -> Surface:
     """The surface of gateways that tell the original request as ``told`` finds it. ``adapt`` makes of an answer what
-    they understand; for ``holdable`` see ``Endpoint``."""
+    they understand; for ``holdable`` and ``unreadable`` see ``Endpoint``."""
 
     def write(verdicts: Sequence[Verdict]) -> Answer:
         verdict = verdicts[0]
@@ -46,6 +47,7 @@ def surface(
         refuse=lambda denied: adapt(answer.refusal(denied)),
         for_gateways=True,
         holdable=holdable,
+        unreadable=unreadable,
         openapi={
             "summary": summary,
             "security": [{}, {"bearer": []}],
@@ -81,12 +83,18 @@ def told_otherwise(request: Request) -> Denied | None:
     return malformed(f"the gateway must remove the header {there[0]}") if there else None
 
 
+def may_be_no_text(host: str, target: str) -> bool:
+    """Whether Envoy may have put an exclamation mark in the place of a byte of the host or the path: it does for each
+    that is no text, and hands on the byte itself."""
+    return "!" in host + target.partition("?")[0]
+
+
 def malformed(detail: str) -> Denied:
     return Denied(Reason.MALFORMED_REQUEST, detail)
 
 
 def _question(request: Request, method: str, host: str, target: str) -> Question | Denied:
-    if any("_" in name and name.replace("_", "-") in _MEANINGFUL for name in request.headers):
+    if any(dashed(name) != name and dashed(name) in _MEANINGFUL for name in request.headers):
         return malformed("the gateway must drop headers with underscores: services take them for those with dashes")
     if request.values(_PATH_OVERRIDE):
         return malformed("the request has a header that overrides its path (X-Rewrite-URL)")

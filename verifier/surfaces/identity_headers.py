@@ -12,6 +12,7 @@ from urllib.parse import quote
 from verifier.core import claim_path
 from verifier.core.claim_path import ClaimPath
 from verifier.core.verdict import Principal
+from verifier.surfaces.surface import dashed
 
 OMITTED = "X-Auth-Omitted"
 
@@ -32,9 +33,9 @@ class IdentityHeaders:
         self._names = frozenset(name.lower() for name in (*self._values(None), OMITTED))
 
     def is_posed_as(self, headers: Iterable[str]) -> bool:
-        """Whether a client sent one of these with underscores: some services take them for the same (CGI, WSGI), and
-        a gateway that copies ours does not overwrite them."""
-        return any("_" in name and name.lower().replace("_", "-") in self._names for name in headers)
+        """Whether a client sent one of these (``headers`` are in lower case) with other characters for dashes: some
+        services take them for the same (CGI, WSGI), and a gateway that copies ours does not overwrite them."""
+        return any(dashed(name) != name and dashed(name) in self._names for name in headers)
 
     def of(self, principal: Principal | None) -> list[tuple[str, str]]:
         """The headers for ``principal``; all are empty where there is none.

@@ -1,11 +1,14 @@
 """The values that travel between a server and a surface."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from verifier.core.verdict import Denied, Verdict
 from verifier.engine import Question
+
+_OTHER = re.compile(r"[^a-z0-9-]")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -25,6 +28,11 @@ class Request:
     def values(self, name: str) -> tuple[str, ...]:
         """All values of the header ``name`` (lower case)."""
         return tuple(self.headers.get(name, ()))
+
+
+def dashed(name: str) -> str:
+    """A header's name (lower case) as those applications know it that take every other character for one (CGI)."""
+    return _OTHER.sub("-", name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,8 @@ class Endpoint:
     is taken. ``write`` gets one verdict for each question that ``read`` asked, in order, and ``refuse`` what ``read``
     refused. ``for_gateways``: an allow carries the identity headers. ``openapi`` describes one method (OpenAPI 3.1,
     Operation Object), None where it would say nothing. ``holdable`` names the headers that an allow depends on, where
-    a gateway may hold it (if that is configured); none where it may not.
+    a gateway may hold it (if that is configured); none where it may not. ``unreadable`` is the status for a request to
+    here that HTTP itself refuses, where the usual ones would be an error to the gateway.
     """
 
     path: str
@@ -63,6 +72,7 @@ class Endpoint:
     refuse: Callable[[Denied], Answer] | None = None
     for_gateways: bool = False
     holdable: Callable[[Request], tuple[str, ...]] = lambda _: ()
+    unreadable: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

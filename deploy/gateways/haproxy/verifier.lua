@@ -50,7 +50,7 @@ core.register_action("verifier", { "http-req" }, function(txn, address)
     local headers = {
         ["x-forwarded-method"] = { txn.sf:method() },
         ["x-forwarded-proto"] = { txn.f:ssl_fc() == 1 and "https" or "http" },
-        ["x-forwarded-host"] = { txn.sf:req_hdr("host") },
+        ["x-forwarded-host"] = { txn.sf:req_fhdr("host") }, -- whole, also where there is a comma in it
         ["x-forwarded-uri"] = { txn.sf:url() },
         ["x-forwarded-for"] = { txn.sf:src() },
     }
@@ -64,6 +64,9 @@ core.register_action("verifier", { "http-req" }, function(txn, address)
         for _, name in ipairs(IDENTITY) do
             local values = copied(answer.headers[name:lower()] or {})
             txn.http:req_set_header(name, values[1] or "")
+            if txn.f:req_fhdr(name, -1) ~= (values[1] or "") then -- there was no room left for it
+                return refuse(txn, 431, nil)
+            end
         end
         txn:set_var("txn.verifier_allowed", true)
     elseif answer ~= nil and DENIALS[answer.status] then

@@ -28,6 +28,8 @@ class Gateway:
     #: How it asks the verifier, and whether over gRPC.
     surface: ClassVar[str] = "forward_auth"
     over_grpc: ClassVar[bool] = False
+    #: Whether it passes on headers of odd names (``ODD_NAMES``) without telling the verifier of them.
+    hands_on_odd_names: ClassVar[bool] = False
     #: Whether it asks again on a connection of HTTP that it kept.
     keeps_connections: ClassVar[bool] = True
     #: Another one whose answers it shares, unless the table says otherwise under its own name.
@@ -289,6 +291,7 @@ class EnvoyGateway(Envoy):
 
     name = "envoy-gateway"
     in_table = "envoy"
+    hands_on_odd_names = True
 
     def render(self) -> None:
         made = envoy_gateway.configuration(self.port, self.verifier, self.application)

@@ -61,6 +61,7 @@ class Istio(Envoy):
 
     name = "istio"
     in_table = "envoy"
+    hands_on_odd_names = True
     #: Which of the files are applied.
     applied: ClassVar[tuple[str, ...]] = ("gateway.yaml", "verifier.yaml", "retry.yaml")
     provider: ClassVar[str] = "verifier-http"

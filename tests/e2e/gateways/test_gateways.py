@@ -10,7 +10,7 @@ from tests.e2e.gateways.findings import PAGE
 from tests.e2e.gateways.gateways import Gateway, HAProxy, Traefik
 from tests.e2e.gateways.peers import parse, request
 from tests.e2e.gateways.scene import EVERY_FORM, TARGETS, Scene, identity, nobody_passed, scene
-from tests.gateway_table import IDENTITY, TABLE
+from tests.gateway_table import IDENTITY, ODD_NAMES, TABLE
 
 pytestmark = pytest.mark.e2e
 
@@ -39,6 +39,13 @@ def test_every_identity_that_the_client_could_send_at_once_does_not_arrive(made:
     for token in SAYING_ALL:
         seen = made.send(request("/pets", *posed, token=token))
         assert made.let_pass_rightly(seen) or nobody_passed(seen, 400)
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_names_that_some_applications_take_for_others_do_not_arrive(made: Scene, name: str) -> None:
+    """But where the page says so."""
+    seen = made.send(request("/pets", f"{name}: root", token="reader"))
+    assert any(got.values(name) for got in seen.got) == made.gateway.hands_on_odd_names
 
 
 @pytest.mark.parametrize("name", IDENTITY)
