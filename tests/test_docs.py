@@ -98,9 +98,9 @@ def test_every_page_about_a_gateway_is_in_the_index() -> None:
 def identities(text: str, name: str) -> int:
     """How often a configuration names the header, as it is, with underscores, or by a pattern."""
     text = re.sub(r"(?m)(^|\s)(#|--) .*$", "", text)
-    patterns = re.findall(r"\(\?i\)(\^\S+\$)", text)
+    patterns = re.findall(r"\(\?i\)(\^\S+\$)|regex: (\S+)", text)
     written = text.lower().replace("_", "-").count(name.lower())
-    return written + sum(re.match(pattern, name, re.IGNORECASE) is not None for pattern in patterns)
+    return written + sum(re.fullmatch(either or other, name, re.IGNORECASE) is not None for either, other in patterns)
 
 
 def configurations_of_gateways() -> list[Path]:
