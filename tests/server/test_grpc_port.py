@@ -111,6 +111,31 @@ async def test_an_envoy_that_waits_no_longer_is_told_so_before_it_takes_that_for
         assert await client.metric("verifier_decisions_total", reason="deadline_exceeded", outcome="undecided") == 1
 
 
+async def test_what_came_too_late_for_one_question_is_there_for_the_next(issuer: FakeIssuer, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s")
+    slow = opaque_issuer("slow", f"{issuer.url}/introspect", secret)
+    go_on = asyncio.Event()
+
+    async def later(request: web.Request) -> web.StreamResponse:
+        if request.path == "/introspect":
+            await go_on.wait()
+        return await issuer.usual(request)
+
+    issuer.fault = later
+    asked = check_request("GET", "api.example", "/pets", [bearer(issuer.opaque("opaque", iss="https://slow.example"))])
+    async with serving(issuer, slow) as client:
+        late = await check(address(client), asked, timeout=0.5)
+        assert refused(late, UNAVAILABLE, 503, Reason.DEADLINE_EXCEEDED)
+        go_on.set()
+
+        async def allowed() -> bool:
+            return bool((await check(address(client), asked)).status.code == 0)
+
+        await eventually(allowed)
+        assert issuer.introspections == 1
+
+
 async def test_an_envoy_that_gives_up_takes_nothing_from_the_next(issuer: FakeIssuer, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("s")

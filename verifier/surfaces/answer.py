@@ -20,21 +20,21 @@ def as_json(status: int, value: Any, *headers: tuple[str, str]) -> Answer:
 
 def allowed(principal: Principal | None) -> dict[str, Any]:
     """The JSON of an allow; without a principal where nobody needs to be anybody."""
-    if principal is None:
-        return {"allowed": True, "principal": None}
+    return {"allowed": True, "principal": None if principal is None else members(principal)}
+
+
+def members(principal: Principal) -> dict[str, Any]:
+    """What is told of a principal."""
     return {
-        "allowed": True,
-        "principal": {
-            "issuer": principal.issuer,
-            "issuer_name": principal.issuer_name,
-            "subject": principal.subject,
-            "client_id": principal.client_id,
-            "scopes": principal.scopes,
-            "audiences": principal.audiences,
-            "expires_at": principal.expires_at,
-            "token_id": principal.token_id,
-            "claims": principal.claims,
-        },
+        "issuer": principal.issuer,
+        "issuer_name": principal.issuer_name,
+        "subject": principal.subject,
+        "client_id": principal.client_id,
+        "scopes": principal.scopes,
+        "audiences": principal.audiences,
+        "expires_at": principal.expires_at,
+        "token_id": principal.token_id,
+        "claims": principal.claims,
     }
 
 

@@ -138,7 +138,7 @@ def _options(headers: Iterable[tuple[str, str]]) -> list[HeaderValueOption]:
 
 def _metadata(principal: Principal | None) -> Struct:
     """What filters after this one, and access logs, may read of the principal: as in ``POST /verify``."""
-    return _struct(answer.allowed(principal)["principal"] or {})
+    return _struct({} if principal is None else answer.members(principal))
 
 
 def _struct(value: Mapping[str, Any]) -> Struct:
