@@ -341,3 +341,23 @@ def test_routes_are_loaded_as_they_are_written(tmp_path: Path) -> None:
     made = loaded(tmp_path, routes=[route], path_forms=["repeated_slashes"], trusted_proxies=["10.0.0.0/8", "::1"])
     assert (made.routes[0].claims, made.routes[0].max_auth_age) == ({"groups": ("staff",)}, 300.0)
     assert made.default_route == "authenticated"
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "said"),
+    [
+        ({"listen": "127.0.0.1:9090"}, "ops.listen", "127.0.0.1:9090 is listen already"),
+        ({"grpc": {"listen": "127.0.0.1:8081"}, "ops": {"listen": "127.0.0.1:8081"}}, "grpc.listen", "is ops.listen"),
+        ({"listen": "unix:/run/v", "grpc": {"listen": "unix:/run/v"}}, "grpc.listen", "unix:/run/v is listen already"),
+    ],
+)
+def test_each_port_has_an_address_of_its_own(changes: dict[str, Any], key: str, said: str, tmp_path: Path) -> None:
+    written_out = {"listen": "127.0.0.1:8080", "ops": {"listen": "127.0.0.1:9090"}}
+    found = problems(tmp_path, {"issuers": [GOOD], **written_out, **changes})
+    assert [*found] == [key]
+    assert said in found[key]
+
+
+def test_ports_that_the_system_chooses_are_never_the_same(tmp_path: Path) -> None:
+    any_port = {"listen": "127.0.0.1:0"}
+    assert loaded(tmp_path, **any_port, ops=any_port, grpc=any_port).listen == "127.0.0.1:0"

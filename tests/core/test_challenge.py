@@ -67,3 +67,8 @@ def test_every_family_has_a_status_and_a_title(family: Family) -> None:
 def test_every_reason_can_be_answered() -> None:
     assert {challenge.status(Denied(reason, "why")) for reason in Reason} == {400, 401, 403, 503}
     assert set(FAMILY) == set(Reason)
+
+
+def test_a_challenge_names_no_scopes_where_any_of_several_would_do() -> None:
+    """RFC 6750 §3: a scope attribute names at least one."""
+    assert "scope=" not in (challenge.www_authenticate(Denied(Reason.INSUFFICIENT_SCOPE, "why")) or "")

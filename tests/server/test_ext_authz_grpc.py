@@ -101,7 +101,12 @@ async def test_a_refusal_is_an_answer_with_code_status_and_reason(
     code, status, reason = expected
     assert refused(answer, code, status, reason)
     headers = {one.header.key for one in answer.denied_response.headers}
-    assert headers >= {"Content-Type", "Cache-Control", "Retry-After" if status == 503 else "WWW-Authenticate"}
+    assert headers >= {
+        "Content-Type",
+        "Cache-Control",
+        "X-Request-Id",
+        "Retry-After" if status == 503 else "WWW-Authenticate",
+    }
     assert MessageToDict(answer.dynamic_metadata) == {"reason": reason}
     assert not answer.HasField("ok_response")
 

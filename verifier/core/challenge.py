@@ -59,7 +59,7 @@ def www_authenticate(denied: Denied) -> str | None:
     error = _OWN_ERROR.get(denied.reason, _ERROR.get(denied.family))
     if error is not None:
         challenge += f', error="{error}", error_description="{_quotable(denied.detail)}"'
-    if denied.reason is Reason.INSUFFICIENT_SCOPE:
+    if denied.reason is Reason.INSUFFICIENT_SCOPE and denied.scopes:
         challenge += f', scope="{_quotable(" ".join(denied.scopes))}"'
     return challenge
 

@@ -55,10 +55,10 @@ class Check:
                 for_gateways=True,
                 within=None if left is None else left - MARGIN,
             )
-            return ext_authz_grpc.write(decided.verdicts[0], self._decisions.identity)
+            return ext_authz_grpc.write(decided.verdicts[0], self._decisions.identity, decided.request_id)
         except Exception as error:  # noqa: BLE001 - rule: every exception ends in a denial or a 503
             self._observer.defect(error)
-            return ext_authz_grpc.write(_BROKEN, self._decisions.identity)
+            return ext_authz_grpc.write(_BROKEN, self._decisions.identity, "")
 
 
 class GrpcPort:

@@ -86,14 +86,14 @@ def told(request: Request) -> Told | Denied:
 read = forwarded.reader(told)
 
 
-def write(verdict: Verdict, identity: IdentityHeaders) -> CheckResponse:
-    """The answer to Envoy.
+def write(verdict: Verdict, identity: IdentityHeaders, request_id: str) -> CheckResponse:
+    """The answer to Envoy. Who is refused is told the ``request_id``, which is in the log.
 
     An allow sets the identity headers that say something and removes the others. Whatever is no allow is a denial to
     Envoy, an outage too: an *error* would pass where ``failure_mode_allow`` is set.
     """
     if isinstance(verdict, Denied):
-        return _refusal(verdict)
+        return _refusal(verdict, request_id)
     headers = identity.of(verdict.principal)
     allow = OkHttpResponse(
         headers=_options([(name, value) for name, value in headers if value]),
@@ -102,13 +102,13 @@ def write(verdict: Verdict, identity: IdentityHeaders) -> CheckResponse:
     return CheckResponse(status=Status(code=_OK), ok_response=allow, dynamic_metadata=_metadata(verdict.principal))
 
 
-def _refusal(denied: Denied) -> CheckResponse:
+def _refusal(denied: Denied, request_id: str) -> CheckResponse:
     answered = answer.refusal(denied)
     return CheckResponse(
         status=Status(code=CODE[denied.family], message=str(denied.reason)),
         denied_response=DeniedHttpResponse(
             status=HttpStatus(code=answered.status),
-            headers=_options(answered.headers),
+            headers=_options([*answered.headers, ("X-Request-Id", request_id)]),
             body=answered.body.decode("ascii"),
         ),
         dynamic_metadata=_struct({"reason": str(denied.reason)}),

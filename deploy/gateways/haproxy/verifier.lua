@@ -11,7 +11,7 @@ local IDENTITY = {
     "X-Auth-Expires",
     "X-Auth-Omitted",
 }
-local PASSED_ON = { "WWW-Authenticate", "Retry-After", "Content-Type", "Cache-Control" }
+local PASSED_ON = { "WWW-Authenticate", "Retry-After", "Content-Type", "Cache-Control", "X-Request-Id" }
 local DENIALS = { [400] = true, [401] = true, [403] = true, [431] = true, [503] = true }
 
 -- HAProxy counts the values of a header from 0 in a request, and takes and gives them from 1 in its client.
