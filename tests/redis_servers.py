@@ -111,10 +111,16 @@ def redis_server(*options: str) -> Iterator[RedisServer]:
         server.stop()
 
 
+def _port_with_a_bus() -> int:
+    """Nodes of a Cluster talk 10,000 above, which must be below what the system gives to those who ask for any port."""
+    return next(port for port in iter(free_port, None) if port + 10_000 < 32_768)
+
+
 @contextmanager
 def redis_cluster() -> Iterator[list[RedisServer]]:
     """Three primaries that share the slots."""
-    nodes = [RedisServer(("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")) for _ in range(3)]
+    options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+    nodes = [RedisServer(options, _port_with_a_bus()) for _ in range(3)]
     try:
         for node in nodes:
             node.start()

@@ -267,8 +267,8 @@ class Reply:
 
 
 def free_port() -> int:
-    """A port that nobody has, of those that the system gives to nobody who asks for any; nor would the port 10,000
-    above, which is a Redis Cluster's bus, be one of these. Tests side by side have ports of their own."""
+    """A port that nobody has, of those that the system gives to nobody who asks for any. Tests side by side have ports
+    of their own."""
     while True:
         port = next(_PORTS)
         with socket.socket() as probe, suppress(OSError):
