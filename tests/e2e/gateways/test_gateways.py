@@ -181,3 +181,15 @@ def test_nobody_passes_haproxy_when_its_script_breaks(tmp_path: Path) -> None:
     with scene(_BrokenScript, tmp_path) as made:
         assert nobody_passed(made.send(request(token="writer")), 503)
         assert "broken" in made.gateway.output()
+
+
+@pytest.mark.parametrize("kilobytes", [8, 16, 18, 20, 22, 24, 30])
+def test_the_identity_arrives_whole_or_nothing_does(made: Scene, kilobytes: int) -> None:
+    """However little room the client's own headers leave for it."""
+    fillers = (f"X-Filler-{number}: {'a' * 1_000}" for number in range(kilobytes))
+    seen = made.send(request("/pets", *fillers, token="long"))
+    if seen.answer.status == 200:
+        assert made.let_pass_rightly(seen)
+    else:
+        assert seen.answer.status in {400, 431}
+        assert not seen.got
