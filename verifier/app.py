@@ -101,14 +101,11 @@ async def serving(
 ) -> AsyncIterator[Service]:
     """The whole service, from here to the end of the ``async with``. ``lines_dropped`` is for its metric.
 
-    Starts inside out: Redis, keys, revocations, ops port, data port; and stops in the opposite order, so that
+    Starts inside out: Redis, keys, revocations, ops port, gRPC and data port; and stops in the opposite order, so that
     requests in progress keep what they need until they are answered.
     """
-    if HttpRequestParser is HttpRequestParserPy:
-        log.warning("pure_python_parser", detail="aiohttp has no compiled parser here; it is slow and less strict")
     bounds = _bounds(settings)
-    if bounds.connections < settings.limits.connections:
-        log.warning("few_descriptors", detail=f"limits.connections is {bounds.connections} here: raise ulimit -n")
+    _warn(settings, bounds, log)
     metrics = Metrics()
     metrics.log_lines_dropped.set_function(lines_dropped)
     observer = Observer(metrics, log, log_denials=settings.log.denials)
@@ -150,17 +147,35 @@ async def serving(
             admin = Admin(settings.ops.admin_token_file, revocations, issuers, keep, observer)
             ops_routes = {**ops_routes, **admin.routes()}
         ops = HttpServer(ops_routes, OPS_BOUNDS, observer)
-        grpc_port = None
-        if settings.grpc.listen is not None:
-            from verifier.server.grpc_port import Check, GrpcPort  # noqa: PLC0415 - needs the extra
-
-            grpc_port = GrpcPort(Check(decisions, observer, is_trusted), readiness.is_ready, bounds.connections)
+        grpc_port = (
+            None if settings.grpc.listen is None else _grpc_port(decisions, observer, is_trusted, readiness, bounds)
+        )
         service = await _open_ports(stack, settings, ops, data, grpc_port)
         log.info(
             "serving", address=service.address, ops=service.ops_address, grpc=service.grpc_address, version=__version__
         )
         yield service
         log.info("stopping")
+
+
+def _warn(settings: Settings, bounds: Bounds, log: Logger) -> None:
+    """Of what the machine lacks."""
+    if HttpRequestParser is HttpRequestParserPy:
+        log.warning("pure_python_parser", detail="aiohttp has no compiled parser here; it is slow and less strict")
+    if bounds.connections < settings.limits.connections:
+        log.warning("few_descriptors", detail=f"limits.connections is {bounds.connections} here: raise ulimit -n")
+
+
+def _grpc_port(
+    decisions: Decisions,
+    observer: Observer,
+    is_trusted: Callable[[str], bool],
+    readiness: ops_port.Readiness,
+    bounds: Bounds,
+) -> "GrpcPort":
+    from verifier.server.grpc_port import Check, GrpcPort  # noqa: PLC0415 - needs the extra
+
+    return GrpcPort(Check(decisions, observer, is_trusted), readiness.is_ready, bounds.connections)
 
 
 async def _store(settings: Settings, observer: Observer, stack: AsyncExitStack) -> RedisStore | None:

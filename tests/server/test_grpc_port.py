@@ -241,7 +241,7 @@ def test_a_peer_is_known_by_its_address(told: str, expected: str) -> None:
 def test_without_the_extra_the_configuration_says_what_to_install(
     issuer: FakeIssuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("verifier.config.rules.find_spec", lambda _: None)
+    monkeypatch.setattr("verifier.config.values.find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"pip install '.\[grpc\]'"):
         settings({"name": "main", "issuer": issuer.url, "audiences": [AUD]}, grpc={"listen": "127.0.0.1:0"})
 

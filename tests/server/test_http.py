@@ -14,6 +14,7 @@ from tests.support import AUD, Client, claims, private_key, public_jwk, serve, s
 from verifier.observability.log import open_log
 from verifier.observability.metrics import Metrics
 from verifier.observability.observer import Observer
+from verifier.server.deciding import Decisions
 from verifier.server.http import Bounds, HttpServer
 
 
@@ -337,3 +338,12 @@ async def test_too_many_headers_are_a_denial_to_nginx(client: Client) -> None:
     writer.write(f"GET /auth-request HTTP/1.1\r\nHost: a\r\n{headers}\r\n".encode())
     assert (await reader.read()).split()[1] == b"401"
     writer.close()
+
+
+async def test_a_defect_is_a_denial_to_nginx_and_not_an_error(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError
+
+    monkeypatch.setattr(Decisions, "_refused", broken)
+    assert (await client.get("/auth-request")).status == 401
+    assert (await client.get("/forward-auth")).status == 400

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
-from verifier.config.rules import EMPTY_LIST
 from verifier.config.settings import PREFIX, Settings
+from verifier.config.values import EMPTY_LIST
 
 FILE_VARIABLE = "VERIFIER_CONFIG"
 

@@ -5,25 +5,21 @@ these rules read what was written and put up with anything that is not of the ex
 pydantic's to complain about.
 """
 
-import ipaddress
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
-from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError, ValidatorFunctionWrapHandler
+from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from verifier.core import routes
-from verifier.core.algorithms import KEY_TYPE, SYMMETRIC
+from verifier.config.values import suggestion
+from verifier.core.algorithms import SYMMETRIC
 from verifier.core.issuer import TENANT
 from verifier.presets import presets
 from verifier.remote.http import may_fetch
 from verifier.store import servers
 
 Finder = Callable[[Mapping[str, Any]], list[InitErrorDetails]]
-EMPTY_LIST = "an empty list is refused: list what is accepted"
 _CREDENTIALS: Mapping[str, tuple[str, ...]] = {
     "client_secret_basic": ("client_id", "client_secret_file"),
     "client_secret_post": ("client_id", "client_secret_file"),
@@ -31,98 +27,7 @@ _CREDENTIALS: Mapping[str, tuple[str, ...]] = {
     "bearer": ("bearer_file",),
 }
 _DEMANDS = frozenset({"scopes", "any_scopes", "claims", "issuers", "audiences", "client_ids", "max_auth_age"})
-_OTHER_HEADERS = frozenset(
-    {
-        "authorization",
-        "cache-control",
-        "allow",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "cookie",
-        "date",
-        "expires",
-        "host",
-        "keep-alive",
-        "location",
-        "retry-after",
-        "server",
-        "set-cookie",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "vary",
-        "www-authenticate",
-        "x-request-id",
-    }
-)
 _KEY_ORIGINS = ("jwks_uri", "jwks_file", "public_key_files", "secret_file")
-
-
-def known_algorithm(value: Any) -> Any:
-    """Raises ``ValueError`` for a name that cannot be configured, ``none`` above all."""
-    if isinstance(value, str) and value not in KEY_TYPE:
-        if value.lower() == "none":
-            raise ValueError("none would accept unsigned tokens and cannot be configured")
-        raise ValueError(f"unknown algorithm {value!r}{_suggestion(value, KEY_TYPE)}")
-    return value
-
-
-def known_preset(value: Any) -> Any:
-    """Raises ``ValueError`` for a vendor that there is no preset for."""
-    if isinstance(value, str) and value not in presets():
-        raise ValueError(f"unknown preset {value!r}; there are {', '.join(presets())}")
-    return value
-
-
-def route_path(value: str) -> str:
-    """Raises ``ValueError`` for what is no pattern."""
-    routes.parse(value)
-    return value
-
-
-def network(value: str) -> str:
-    """Raises ``ValueError`` for what is no address or network."""
-    try:
-        network = ipaddress.ip_network(value)
-        if "%" in value or getattr(network.network_address, "ipv4_mapped", None) is not None:
-            raise ValueError
-    except ValueError:
-        raise ValueError(f"expected an address or a network such as 10.0.0.0/8, found {value!r}") from None
-    return value
-
-
-def grpc_is_there(value: str) -> str:
-    """Raises ``ValueError`` where the extra is not installed."""
-    if find_spec("grpc") is None or find_spec("envoy") is None:
-        raise ValueError(
-            "needs the extra grpc: pip install '.[grpc]' in the project's folder, into the environment of this command"
-        )
-    return value
-
-
-def header_name(value: str) -> str:
-    """Raises ``ValueError`` for a header that means something else."""
-    if value.lower() in _OTHER_HEADERS or value.lower().startswith(
-        ("x-accel-", "x-auth-", "x-forwarded-", "x-original-", "x-http-")
-    ):
-        raise ValueError(
-            f"{value} has a meaning of its own, as all that begins with X-Accel-, X-Auth-, X-Forwarded-, X-HTTP- or"
-            " X-Original-"
-        )
-    return value
-
-
-def any_or_list(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    """Report on a list of audiences without also saying that it is not ``any``."""
-    try:
-        return handler(value)
-    except ValidationError:
-        if value in ([], ()):
-            raise ValueError(EMPTY_LIST) from None
-        raise ValueError("expected a list of audiences, or the word any") from None
 
 
 def with_preset(data: Any) -> Any:
@@ -381,7 +286,7 @@ def _route_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
                 yield problem(f"does nothing with {open_or_closed[0]}", "routes", place, name)
         for name in _texts(route, "issuers"):
             if name not in names:
-                yield problem(f"there is no issuer {name!r}{_suggestion(name, names)}", "routes", place, "issuers")
+                yield problem(f"there is no issuer {name!r}{suggestion(name, names)}", "routes", place, "issuers")
 
 
 def _header_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
@@ -407,8 +312,3 @@ def _text(data: Mapping[str, Any], name: str) -> str:
 def _texts(data: Mapping[str, Any], name: str) -> list[str]:
     value = data.get(name)
     return [text for text in value if isinstance(text, str)] if isinstance(value, list | tuple) else []
-
-
-def _suggestion(value: str, known: Iterable[str]) -> str:
-    close = get_close_matches(value, list(known), n=1, cutoff=0.5) or get_close_matches(value.upper(), list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"

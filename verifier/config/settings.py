@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from verifier.config import rules
+from verifier.config import rules, values
 from verifier.config.duration import Duration
 from verifier.core.algorithms import DEFAULT as DEFAULT_ALGORITHMS
 from verifier.core.algorithms import KEY_TYPE
@@ -34,7 +34,7 @@ Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-
 SocketPath = Annotated[str, StringConstraints(pattern=r"^unix:/.{1,100}$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
 TokenType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$&^_.+/-]+$")]
-Algorithm = Annotated[str, BeforeValidator(rules.known_algorithm), Field(json_schema_extra={"enum": [*KEY_TYPE]})]
+Algorithm = Annotated[str, BeforeValidator(values.known_algorithm), Field(json_schema_extra={"enum": [*KEY_TYPE]})]
 Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
 Scalar = str | int | float | bool
 OneOf = Annotated[
@@ -48,9 +48,9 @@ Method = Annotated[str, StringConstraints(pattern=r"^[A-Z]{1,32}$")]
 Host = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*$|^\[[0-9a-f:.]+\]$")]
 
 
-Network = Annotated[str, AfterValidator(rules.network)]
+Network = Annotated[str, AfterValidator(values.network)]
 HeaderName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$"), AfterValidator(rules.header_name)
+    str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$"), AfterValidator(values.header_name)
 ]
 
 
@@ -71,7 +71,7 @@ class OpsSettings(_Section):
 class GrpcSettings(_Section):
     """The port for Envoy's gRPC `ext_authz`, with gRPC's health service. Needs the extra `grpc`."""
 
-    listen: Annotated[Address | SocketPath, AfterValidator(rules.grpc_is_there)] | None = Field(
+    listen: Annotated[Address | SocketPath, AfterValidator(values.grpc_is_there)] | None = Field(
         None,
         description="Its address, by custom `127.0.0.1:9191`, or `unix:/path`. Without it, there is none.",
     )
@@ -245,7 +245,7 @@ class IssuerSettings(_Section):
     model_config = ConfigDict(json_schema_extra=lambda schema: schema["required"].remove("issuer"))
 
     name: Name = Field(description="Its label in metrics, logs and answers.")
-    preset: Annotated[str, BeforeValidator(rules.known_preset)] | None = Field(
+    preset: Annotated[str, BeforeValidator(values.known_preset)] | None = Field(
         None, description="Vendor defaults for the settings below."
     )
     issuer: Text = Field(
@@ -256,7 +256,7 @@ class IssuerSettings(_Section):
     tenants: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+$")], ...] = Field(
         (), description="Allow-list of tenants, put in the place of `{tenantid}`."
     )
-    audiences: Annotated[Literal["any"] | Texts | None, WrapValidator(rules.any_or_list)] = Field(
+    audiences: Annotated[Literal["any"] | Texts | None, WrapValidator(values.any_or_list)] = Field(
         None,
         description="One of these must be in `aud`. Mandatory; `any` says out loud that the audience does not matter.",
     )
@@ -319,7 +319,7 @@ class RouteSettings(_Section):
     """What a request must show to take a route. The first one that matches its method, host and path applies."""
 
     name: Text | None = Field(None, description="What reports call it, instead of its place in the list.")
-    path: Annotated[str, AfterValidator(rules.route_path)] = Field(
+    path: Annotated[str, AfterValidator(values.route_path)] = Field(
         description="`/pets/{id}` and `/pets/*` stand for any one segment there, `/public/**` for all that follows and "
         "for `/public` itself. A last slash makes no difference."
     )

@@ -69,7 +69,7 @@ class HttpServer(web.Server):
         self.bounds = bounds
         self._is_trusted = is_trusted
         self._routes = routes
-        self._unreadable = {f"GET {path} ".encode(): status for path, status in (unreadable or {}).items()}
+        self._unreadable = dict(unreadable or {})
         self._prefixes = tuple(path for path in routes if path.endswith("/"))
         self._observer = observer
 
@@ -82,7 +82,8 @@ class HttpServer(web.Server):
 
     def unreadable(self, beginning: bytes) -> int | None:
         """The status for a request that begins so and cannot be read; None where it is the usual one."""
-        return next((status for start, status in self._unreadable.items() if beginning.startswith(start)), None)
+        statuses = self._unreadable.items()
+        return next((status for path, status in statuses if beginning.startswith(f"GET {path} ".encode())), None)
 
     def refused_connection(self) -> None:
         self._observer.metrics.connections_refused.inc()
@@ -100,7 +101,8 @@ class HttpServer(web.Server):
             raise
         except Exception as error:  # noqa: BLE001 - rule: what a client sends never ends in a 5xx
             self._observer.defect(error)
-            return _response(self.error(400, "the request could not be processed"), close=True)
+            status = self._unreadable.get(_path(request.raw_path), 400)
+            return _response(self.error(status, "the request could not be processed"), close=True)
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
         path = _path(request.raw_path)

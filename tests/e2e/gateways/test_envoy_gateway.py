@@ -103,21 +103,20 @@ def one(applied: list[Object], kind: str) -> Object:
 
 @pytest.mark.e2e
 @needs_egctl
-def test_nobody_passes_and_nobody_is_asked_without_the_reference_grant(tmp_path: Path) -> None:
-    applied = [made for made in objects() if made["kind"] != "ReferenceGrant"]
+@pytest.mark.parametrize(
+    ("route", "lacking", "said"),
+    [
+        ({}, "ReferenceGrant", "not permitted"),
+        ({"route": "httproute-external-auth"}, "SecurityPolicy", "unsupported filter type ExternalAuth"),
+    ],
+    ids=["without the grant", "with a filter that it does not have"],
+)
+def test_nobody_passes_and_nobody_is_asked_where_the_policy_cannot_be_had(
+    tmp_path: Path, route: dict[str, str], lacking: str, said: str
+) -> None:
+    applied = [made for made in objects(**route) if made["kind"] != lacking]
     _, refused = envoy_gateway.translate(applied)
-    assert "not permitted" in "".join(refused)
-    with other(tmp_path, *applied, ready=500) as made:
-        seen = made.send(request(token="writer"))
-        assert (seen.answer.status, seen.asked, seen.got) == (500, [], [])
-
-
-@pytest.mark.e2e
-@needs_egctl
-def test_nobody_passes_with_the_filter_that_envoy_gateway_does_not_have(tmp_path: Path) -> None:
-    applied = [made for made in objects(route="httproute-external-auth") if made["kind"] != "SecurityPolicy"]
-    _, refused = envoy_gateway.translate(applied)
-    assert "unsupported filter type ExternalAuth" in "".join(refused)
+    assert said in "".join(refused)
     with other(tmp_path, *applied, ready=500) as made:
         seen = made.send(request(token="writer"))
         assert (seen.answer.status, seen.asked, seen.got) == (500, [], [])
