@@ -141,12 +141,8 @@ async def serving(
         gauges = ops_port.Gauges(metrics, sources, introspectors, cache, revocations, lambda: len(data.connections))
         without_keys = any(not issuer.has_keys for issuer in issuers)
         readiness = ops_port.Readiness(sources, revocations, without_keys=without_keys)
-        ops_routes: Routes = ops_port.routes(gauges, readiness)
-        if settings.ops.admin_token_file is not None:
-            keep = settings.revocations.keep
-            admin = Admin(settings.ops.admin_token_file, revocations, issuers, keep, observer)
-            ops_routes = {**ops_routes, **admin.routes()}
-        ops = HttpServer(ops_routes, OPS_BOUNDS, observer)
+        admin = _admin(settings, revocations, issuers, observer)
+        ops = HttpServer({**ops_port.routes(gauges, readiness), **admin}, OPS_BOUNDS, observer)
         grpc_port = (
             None if settings.grpc.listen is None else _grpc_port(decisions, observer, is_trusted, readiness, bounds)
         )
@@ -164,6 +160,13 @@ def _warn(settings: Settings, bounds: Bounds, log: Logger) -> None:
         log.warning("pure_python_parser", detail="aiohttp has no compiled parser here; it is slow and less strict")
     if bounds.connections < settings.limits.connections:
         log.warning("few_descriptors", detail=f"limits.connections is {bounds.connections} here: raise ulimit -n")
+
+
+def _admin(settings: Settings, revocations: RevocationList, issuers: Issuers, observer: Observer) -> Routes:
+    """None without a token that they demand."""
+    if settings.ops.admin_token_file is None:
+        return {}
+    return Admin(settings.ops.admin_token_file, revocations, issuers, settings.revocations.keep, observer).routes()
 
 
 def _grpc_port(
