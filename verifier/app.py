@@ -24,6 +24,7 @@ from verifier.core import claim_path
 from verifier.core.algorithms import KEY_TYPE, WORTH_SHARING
 from verifier.core.issuer import TENANT, Issuers
 from verifier.core.keys import KeySet
+from verifier.core.routes import Routes as RouteTable
 from verifier.core.sealing import Sealer
 from verifier.engine import Engine
 from verifier.observability.log import Logger
@@ -56,8 +57,11 @@ from verifier.store.revocation_log import SharedList
 from verifier.store.revocations import LocalList, RevocationList
 from verifier.store.servers import parse as parse_servers
 from verifier.store.shared import NotShared, Shared
-from verifier.surfaces import surfaces
+from verifier.surfaces import aws, surfaces
+from verifier.surfaces.aws_context import Form
+from verifier.surfaces.aws_event import Places
 from verifier.surfaces.identity_headers import IdentityHeaders
+from verifier.surfaces.surface import Surface
 
 if TYPE_CHECKING:
     from verifier.server.grpc_port import GrpcPort
@@ -110,7 +114,7 @@ async def serving(
     metrics.log_lines_dropped.set_function(lines_dropped)
     observer = Observer(metrics, log, log_denials=settings.log.denials)
     cache = MemoryCache(settings.cache.max_entries, settings.cache.max_ttl, time.monotonic)
-    issuers = Issuers(core_issuer(issuer) for issuer in settings.issuers)
+    issuers, table = Issuers(core_issuer(issuer) for issuer in settings.issuers), core_routes(settings)
     async with AsyncExitStack() as stack:
         store = await _store(settings, observer, stack)
         http = HttpClient(await stack.enter_async_context(open_session()), settings.keys.deadline)
@@ -129,15 +133,16 @@ async def serving(
             observer=observer,
             limits=_limits(settings, store),
             clock=time.time,
-            routes=core_routes(settings),
+            routes=table,
         )
         stack.push_async_callback(engine.stop)
         identity = IdentityHeaders({name: claim_path.parse(claim) for name, claim in settings.identity_headers.items()})
         decisions = Decisions(engine, observer, identity)
         stack.push_async_callback(decisions.stop)
         is_trusted = _trusted(settings.trusted_proxies)
-        served = data_port.routes(surfaces(), decisions, settings.decision_max_age)
-        data = HttpServer(served, bounds, observer, is_trusted, data_port.unreadable(surfaces()))
+        asked = _surfaces(settings, table)
+        served = data_port.routes(asked, decisions, settings.decision_max_age)
+        data = HttpServer(served, bounds, observer, is_trusted, data_port.unreadable(asked))
         gauges = ops_port.Gauges(metrics, sources, introspectors, cache, revocations, lambda: len(data.connections))
         without_keys = any(not issuer.has_keys for issuer in issuers)
         readiness = ops_port.Readiness(sources, revocations, without_keys=without_keys)
@@ -152,6 +157,26 @@ async def serving(
         )
         yield service
         log.info("stopping")
+
+
+def _surfaces(settings: Settings, table: RouteTable) -> tuple[Surface, ...]:
+    """All of them, that for AWS as it is configured."""
+    wanted = settings.aws
+    options = aws.Options(
+        mode=aws.Mode(wanted.policy),
+        gives_policies=wanted.http_answers == "policy",
+        is_uncached=wanted.http_cache == "off",
+        form=Form(wanted.context),
+        claims=wanted.context_claims,
+        places=Places(wanted.token_header, wanted.token_query, wanted.token_cookie, wanted.bare_tokens),
+        usage_keys=None
+        if wanted.usage_key_claim is None
+        else aws.UsageKeys(claim_path.parse(wanted.usage_key_claim), wanted.usage_keys),
+        hosts=wanted.hosts,
+        most_held=settings.decision_max_age,
+    )
+    own = aws.surface(options, table)
+    return tuple(own if surface.name == own.name else surface for surface in surfaces())
 
 
 def _warn(settings: Settings, bounds: Bounds, log: Logger) -> None:

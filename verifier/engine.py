@@ -40,13 +40,14 @@ class Question:
     """What a surface asks: the credentials as they came, and what the request demands.
 
     ``authorization`` holds every value of that header; ``token`` is a bare token from a body. ``target`` is what the
-    request wants to do, None where only the token is asked about.
+    request wants to do, None where only the token is asked about. ``wants_reach``: and what else would be allowed.
     """
 
     authorization: tuple[str, ...] = ()
     token: str | None = None
     requirement: policy.Requirement = policy.NOTHING
     target: Target | None = None
+    wants_reach: bool = False
 
     def __repr__(self) -> str:
         return "Question(…)"
@@ -256,10 +257,11 @@ class Engine:
     def _conclude(self, identity: Identity | None, issuer: Issuer | None, question: Question, rule: Rule) -> Verdict:
         """What depends on the time, on revocations and on the request. Nobody, without an identity, may only take
         what is for everybody, and meets no demand."""
-        principal, good_for = None, policy.NEVER
+        principal, good_for, reach = None, policy.NEVER, None
         if identity is None or issuer is None:
             if rule.access is not Access.ANONYMOUS or question.requirement != policy.NOTHING:
                 return Denied(Reason.MISSING_TOKEN, bearer.MISSING)
+            reach = self._routes.reach(None, 0, 0) if question.wants_reach else None
         elif isinstance(identity.outcome, Denied):
             return identity.outcome
         else:
@@ -272,14 +274,15 @@ class Engine:
                     return _unavailable(Reason.REVOCATIONS_UNAVAILABLE, unfollowed, issuer.name)
                 self._sources.revocations.held.check(principal, identity.content, issuer, now)
                 policy.check(question.requirement, principal, issuer.leeway, now)
+                reach = self._routes.reach(principal, issuer.leeway, now) if question.wants_reach else None
                 routes.check_access(rule)
                 policy.check(rule.requirement, principal, issuer.leeway, now)
                 demands = (question.requirement, rule.requirement)
                 ends = (policy.met_until(demand, principal) for demand in demands)
                 good_for = min(claims.stands_until(principal, issuer), *ends) - now
             except Rejected as refusal:
-                return Denied(refusal.reason, refusal.detail, issuer.name, demanded)
-        return Allowed(principal, good_for)
+                return Denied(refusal.reason, refusal.detail, issuer.name, demanded, reach=reach)
+        return Allowed(principal, good_for, reach)
 
 
 class _Step(Enum):

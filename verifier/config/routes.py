@@ -1,5 +1,6 @@
 """From the settings of routes to the values that the core works with."""
 
+import json
 from collections.abc import Iterable
 
 from verifier.config.settings import RouteSettings, Settings
@@ -29,6 +30,7 @@ def _routes(settings: Iterable[RouteSettings]) -> Iterable[Route]:
             hosts=frozenset(route.hosts or ()),
             access=access,
             requirement=_requirement(route),
+            condition="" if route.aws_condition is None else json.dumps(route.aws_condition, sort_keys=True),
         )
 
 

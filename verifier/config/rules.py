@@ -87,6 +87,7 @@ def settings_problems(data: Mapping[str, Any]) -> list[InitErrorDetails]:
         *_prefix_rule(data),
         *_route_rule(data),
         *_header_rule(data),
+        *_aws_rule(data),
     ]
     names: dict[str, int] = {}
     owners: dict[str, str] = {}
@@ -282,11 +283,20 @@ def _route_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
         if len(open_or_closed) == 2:
             yield problem("there is anonymous already: who may take it?", "routes", place, "deny")
         elif open_or_closed:
-            for name in sorted(_DEMANDS.intersection(route)):
+            idle = _DEMANDS | ({"aws_condition"} if open_or_closed == ["deny"] else set())
+            for name in sorted(idle.intersection(route)):
                 yield problem(f"does nothing with {open_or_closed[0]}", "routes", place, name)
         for name in _texts(route, "issuers"):
             if name not in names:
                 yield problem(f"there is no issuer {name!r}{suggestion(name, names)}", "routes", place, "issuers")
+
+
+def _aws_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
+    section = _section(data, "aws")
+    if section.get("usage_keys") and not section.get("usage_key_claim"):
+        yield problem("does nothing without usage_key_claim", "aws", "usage_keys")
+    if section.get("http_answers") == "policy" and "http_cache" in section:
+        yield problem("does nothing with http_answers: policy", "aws", "http_cache")
 
 
 def _header_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:

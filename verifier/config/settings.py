@@ -343,6 +343,53 @@ class RouteSettings(_Section):
     )
     anonymous: bool = Field(False, description="No token is needed; one that is sent must still be good.")
     deny: bool = Field(False, description="Nobody may take it.")
+    aws_condition: values.Condition | None = Field(
+        None,
+        description="A Condition block of IAM for its statement in policies for API Gateway, such as "
+        "`{IpAddress: {aws:SourceIp: [203.0.113.0/24]}}`. Asked in any other way, the route is nobody's.",
+    )
+
+
+class AwsSettings(_Section):
+    """Authorizers of API Gateway and AppSync (`/aws/authorizer`)."""
+
+    policy: Literal["routes", "api", "method"] = Field(
+        "routes",
+        description="What a policy speaks of: everything that the principal may do on this API and stage, so that it "
+        "may be kept for other routes; the whole stage, whatever the routes say; or the requested method alone.",
+    )
+    http_answers: Literal["simple", "policy"] = Field(
+        "simple", description="What HTTP APIs with payload format 2.0 take: yes and no, or policies."
+    )
+    http_cache: Literal["keyed", "off"] = Field(
+        "keyed",
+        description="A simple answer is kept for all that has the same identity sources. `keyed`: where routes decide, "
+        "a yes is given only if these hold method and path (`$context.httpMethod`, `$context.path`). `off` says that "
+        "nothing is kept (a TTL of 0).",
+    )
+    context: Literal["claims", "flat", "safe"] = Field(
+        "claims",
+        description="How claims are handed on: as text, as the JWT authorizer of HTTP APIs writes them; with numbers "
+        "and booleans as they are and objects by dotted names; or all in one value `claims`, JSON in base64url.",
+    )
+    context_claims: Texts | None = Field(None, description="Names of the claims to hand on; all without it.")
+    token_header: values.LowerHeader = Field(
+        "authorization", description="The header that holds the token, where the event does not say it itself."
+    )
+    token_query: Text | None = Field(None, description="A query parameter that may hold the token.")
+    token_cookie: Text | None = Field(None, description="A cookie that may hold the token.")
+    bare_tokens: bool = Field(False, description="A header may hold the token without the word `Bearer`.")
+    usage_key_claim: Text | None = Field(
+        None, description="The claim (a name or a JSON Pointer) that is the API key of a usage plan, or names it."
+    )
+    usage_keys: dict[Text, Text] = Field(
+        default_factory=dict, description="Value of `usage_key_claim` → API key; without it, the value is the key."
+    )
+    hosts: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_$-]+)?$")], Host] = Field(
+        default_factory=dict,
+        description="API id, or `id/stage` → the host that routes are judged for. Without it, it is that of AWS "
+        "(`id.execute-api.region.amazonaws.com`).",
+    )
 
 
 class Settings(BaseSettings):
@@ -388,6 +435,7 @@ class Settings(BaseSettings):
         description="How long a gateway that keeps answers may hold an allow, and so go on when it was revoked. It is "
         "never told to beyond the token's end. 0 is not at all.",
     )
+    aws: AwsSettings = AwsSettings()
     redis: RedisSettings = RedisSettings()
     cache: CacheSettings = CacheSettings()
     revocations: RevocationsSettings = RevocationsSettings()

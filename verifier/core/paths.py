@@ -91,6 +91,20 @@ def segments(path: str, permitted: Set[Form] = frozenset()) -> tuple[str, ...]:
     return tuple(read)
 
 
+def is_told_alike(whole: str, end: str) -> bool:
+    """Whether ``end`` and the last segments of ``whole`` are two spellings of one path. Where ``end`` cannot be read,
+    it is refused anyway."""
+    try:
+        wanted = segments(end, frozenset(Form))
+    except Rejected:
+        return True
+    try:
+        told = segments(whole, frozenset(Form))
+    except Rejected:
+        return False
+    return told[len(told) - len(wanted) :] == wanted
+
+
 def host(authority: str) -> str:
     """The host of ``authority``, as hosts are compared: in lower case, without port and final dot.
 

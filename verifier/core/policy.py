@@ -44,6 +44,15 @@ def check(requirement: Requirement, principal: Principal, leeway: float, now: fl
     check_scopes(requirement, principal)
 
 
+def meets(requirement: Requirement, principal: Principal, leeway: float, now: float) -> bool:
+    """Whether every demand is met, as ``check`` finds out."""
+    try:
+        check(requirement, principal, leeway, now)
+    except Rejected:
+        return False
+    return True
+
+
 def met_until(requirement: Requirement, principal: Principal) -> float:
     """When a principal that meets the requirement does so no more (seconds since 1970), clocks that differ aside."""
     if requirement.max_auth_age is None:

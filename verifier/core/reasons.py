@@ -57,6 +57,7 @@ class Reason(StrEnum):
     CLAIM_NOT_SATISFIED = "claim_not_satisfied"
     ROUTE_DENIED = "route_denied"
     UNTRUSTED_PROXY = "untrusted_proxy"
+    ANSWER_TOO_LARGE = "answer_too_large"
 
     KEYS_UNAVAILABLE = "keys_unavailable"
     INTROSPECTION_UNAVAILABLE = "introspection_unavailable"
@@ -93,6 +94,7 @@ FAMILY: Mapping[Reason, Family] = MappingProxyType(
         Reason.CLAIM_NOT_SATISFIED: Family.INSUFFICIENT,
         Reason.ROUTE_DENIED: Family.INSUFFICIENT,
         Reason.UNTRUSTED_PROXY: Family.INSUFFICIENT,
+        Reason.ANSWER_TOO_LARGE: Family.INSUFFICIENT,
         Reason.KEYS_UNAVAILABLE: Family.UNAVAILABLE,
         Reason.INTROSPECTION_UNAVAILABLE: Family.UNAVAILABLE,
         Reason.REVOCATIONS_UNAVAILABLE: Family.UNAVAILABLE,

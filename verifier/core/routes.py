@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from verifier.core import paths
+from verifier.core import paths, policy
 from verifier.core.paths import Form
 from verifier.core.policy import NOTHING, Requirement
 from verifier.core.reasons import Reason, Rejected
+from verifier.core.verdict import Principal, Reach
 
 ONE = "*"
 """The segment of a pattern that stands for any one."""
@@ -19,6 +20,7 @@ REST = "**"
 
 _METHOD = re.compile(r"[A-Z][A-Z_-]{0,31}", re.ASCII)
 _NO_METHOD = Rejected(Reason.ROUTE_DENIED, "the method is not one in capital letters")
+_UNCHECKED = Rejected(Reason.ROUTE_DENIED, "the route has a condition that only IAM policies can carry")
 _NO_HOST = Rejected(Reason.ROUTE_DENIED, "there are routes for hosts, so the host must be told")
 _OTHER_CASE = Rejected(
     Reason.ROUTE_DENIED, "the path has letters in another case than a route, and services differ about that"
@@ -38,12 +40,14 @@ class Target:
     """What a request wants to do. ``path`` is as it came, without the query; ``host`` may have a port.
 
     ``preflight_of`` is the method that a browser asks about beforehand (Fetch, CORS-preflight request).
+    ``holds_conditions``: whoever asks sees to the conditions of routes.
     """
 
     method: str
     host: str | None
     path: str
     preflight_of: str | None = None
+    holds_conditions: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,10 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One rule. No ``methods`` and no ``hosts`` mean any; a host ``*.acme.example`` stands for all below it."""
+    """One rule. No ``methods`` and no ``hosts`` mean any; a host ``*.acme.example`` stands for all below it.
+
+    ``condition`` is what IAM has to check besides (a Condition block, as JSON), empty for nothing.
+    """
 
     name: str
     pattern: Pattern
@@ -67,6 +74,7 @@ class Route:
     hosts: frozenset[str] = frozenset()
     access: Access = Access.AUTHENTICATED
     requirement: Requirement = NOTHING
+    condition: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +137,7 @@ class Routes:
         answers_preflights: bool = False,
     ) -> None:
         self.all = tuple(routes)
+        self.default = default
         self._default = Rule(default)
         self._permitted = permitted
         self._answers_preflights = answers_preflights
@@ -160,8 +169,34 @@ class Routes:
         route = self.find(method, host, segments)
         if self._is_evaded(route, method, host, segments):
             return Rule(Access.DENIED, refusal=_OTHER_CASE)
+        if route is not None and route.condition and not target.holds_conditions:
+            return Rule(Access.DENIED, route=route, refusal=_UNCHECKED)
         rule = self._default if route is None else Rule(route.access, route.requirement, route)
         return Rule(Access.ANONYMOUS, route=route) if is_preflight and rule.access is not Access.DENIED else rule
+
+    def reach(self, principal: Principal | None, leeway: float, now: float) -> Reach:
+        """What ``principal`` may do at ``now`` (seconds since 1970), or anybody, where there is none."""
+
+        def may(access: Access, requirement: Requirement = NOTHING) -> bool:
+            if principal is None:
+                return access is Access.ANONYMOUS
+            return access is not Access.DENIED and policy.meets(requirement, principal, leeway, now)
+
+        routes = tuple(may(route.access, route.requirement) for route in self.all)
+        return Reach(principal, routes, may(self.default))
+
+    def permits(self, form: Form) -> bool:
+        """Whether paths may be spelled so."""
+        return form in self._permitted
+
+    def for_host(self, host: str | None) -> tuple[tuple[int, Route], ...]:
+        """The routes for ``host`` (as ``paths.host`` gives it), with their places."""
+        key = self._key(host)
+        return tuple(
+            (place, route)
+            for place, route in enumerate(self.all)
+            if not route.hosts or any(_is_for(name, key) for name in route.hosts)
+        )
 
     def find(self, method: str, host: str | None, segments: Sequence[str]) -> Route | None:
         """The first route for ``method``, ``host`` (as ``paths.host`` gives it) and decoded ``segments``."""
@@ -179,19 +214,22 @@ class Routes:
         return (None if place is None else self.all[place]) is not route
 
     def _table(self, host: str | None, *, folded: bool = False) -> "_Node":
-        """The routes that are for ``host``: the same for all hosts below one that is named. ``folded``: without
-        regard to the case of their letters."""
-        key = host or ""
-        if key not in self._named:
-            below = (key[dot:] for dot, character in enumerate(key) if character == ".")
-            key = next((f"*{suffix}" for suffix in below if suffix in self._below), "")
+        """The routes that are for ``host``. ``folded``: without regard to the case of their letters."""
+        key = self._key(host)
         table = self._tables.get((key, folded))
         if table is None:
             table = self._tables[key, folded] = _Node()
-            for place, route in enumerate(self.all):
-                if not route.hosts or any(_is_for(name, key) for name in route.hosts):
-                    table.add(place, route, folded=folded)
+            for place, route in self.for_host(host):
+                table.add(place, route, folded=folded)
         return table
+
+    def _key(self, host: str | None) -> str:
+        """The same for all hosts that have the same routes."""
+        key = host or ""
+        if key in self._named:
+            return key
+        below = (key[dot:] for dot, character in enumerate(key) if character == ".")
+        return next((f"*{suffix}" for suffix in below if suffix in self._below), "")
 
 
 def _is_for(name: str, host: str) -> bool:
@@ -216,7 +254,7 @@ class _Node:
                 node = node.any_one
             else:
                 node = node.literal.setdefault(segment.casefold() if folded else segment, _Node())
-        (node.rest if route.pattern.rest else node.here).append((place, _methods(route)))
+        (node.rest if route.pattern.rest else node.here).append((place, methods_of(route)))
 
     def find(self, method: str, segments: Sequence[str]) -> int | None:
         """The place of the first route. Every node is looked at once: there are two ways on from each segment."""
@@ -248,7 +286,7 @@ def _first(best: int | None, entries: list[tuple[int, frozenset[str]]], method: 
     return best
 
 
-def _methods(route: Route) -> frozenset[str]:
+def methods_of(route: Route) -> frozenset[str]:
     """HEAD is a GET without its body, and services answer both in one place."""
     return route.methods | {"HEAD"} if "GET" in route.methods else route.methods
 
@@ -276,7 +314,7 @@ def crossing(routes: Sequence[Route]) -> tuple[tuple[str, str], ...]:
 
 
 def _meet(one: Route, other: Route) -> bool:
-    methods = not one.methods or not other.methods or bool(_methods(one) & _methods(other))
+    methods = not one.methods or not other.methods or bool(methods_of(one) & methods_of(other))
     hosts = (
         not one.hosts or not other.hosts or any(_is_for(a, b) or _is_for(b, a) for a in one.hosts for b in other.hosts)
     )
@@ -288,7 +326,7 @@ def _meet(one: Route, other: Route) -> bool:
 
 
 def _covers(earlier: Route, later: Route) -> bool:
-    methods = not earlier.methods or (bool(later.methods) and _methods(later) <= _methods(earlier))
+    methods = not earlier.methods or (bool(later.methods) and methods_of(later) <= methods_of(earlier))
     hosts = not earlier.hosts or (
         bool(later.hosts) and all(any(_is_for(name, host) for name in earlier.hosts) for host in later.hosts)
     )

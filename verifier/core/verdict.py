@@ -28,14 +28,29 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """What else somebody may do, for those who apply one answer to other requests too.
+
+    ``routes`` says of each route, in the order of the table, whether ``principal`` may take it; ``default``, whether
+    what no route matches. Without a principal it is what anybody may do.
+    """
+
+    principal: Principal | None
+    routes: tuple[bool, ...]
+    default: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Allowed:
     """The token is good for what was asked; or nobody needs one for it, and nobody sent one (``principal`` is None).
 
-    ``good_for`` is how long that stays so by itself, in seconds; it may be taken back at any time before.
+    ``good_for`` is how long that stays so by itself, in seconds; it may be taken back at any time before. ``reach`` is
+    there where it was asked for.
     """
 
     principal: Principal | None
     good_for: float
+    reach: Reach | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +58,8 @@ class Denied:
     """The token is not good for what was asked, or nobody can say so now (family ``unavailable``).
 
     ``issuer`` is the configured name, empty when none matched. ``scopes`` are those that were demanded,
-    for the challenge of RFC 6750 §3. ``retry_after`` is in seconds and only set when undecided.
+    for the challenge of RFC 6750 §3. ``retry_after`` is in seconds and only set when undecided. ``reach`` is there
+    where it was asked for, and the token is good for other things.
     """
 
     reason: Reason
@@ -51,6 +67,7 @@ class Denied:
     issuer: str = ""
     scopes: tuple[str, ...] = ()
     retry_after: int | None = None
+    reach: Reach | None = None
 
     @property
     def family(self) -> Family:

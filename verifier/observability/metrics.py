@@ -51,6 +51,12 @@ class Metrics:
         self.decision_seconds = self._histogram(
             "decision_seconds", "Time from a request read to its verdict, waiting for keys included.", ("surface",)
         )
+        self.aws_policies = self._counter(
+            "aws_policies",
+            "Policies given to API Gateway. policy is routes, plain, api, method, or fallback: the requested method "
+            "alone, as IAM cannot express the routes.",
+            ("policy",),
+        )
         self.key_fetches = self._counter(
             "key_fetches",
             "Fetches of keys. result is ok, error, or shared where another replica had fetched.",

@@ -36,7 +36,10 @@ def _handler(surface: Surface, endpoint: Endpoint, decisions: Decisions, max_age
             request, endpoint.read, surface=surface.name, for_gateways=endpoint.for_gateways
         )
         refuse = endpoint.refuse or answer.refusal
-        answered = endpoint.write(decided.verdicts) if decided.refused is None else refuse(decided.refused)
+        if decided.refused is not None:
+            answered = refuse(decided.refused)
+        else:
+            answered = decided.answer or endpoint.write(decided.verdicts)
         headers = [*answered.headers, ("X-Request-Id", decided.request_id)]
         verdict = decided.verdicts[0]
         if endpoint.for_gateways and isinstance(verdict, Allowed):

@@ -12,7 +12,7 @@ from verifier.core.verdict import Denied, Verdict
 from verifier.engine import Engine, Question
 from verifier.observability.observer import Observer
 from verifier.surfaces.identity_headers import IdentityHeaders
-from verifier.surfaces.surface import Asked, Request
+from verifier.surfaces.surface import Answer, Asked, Exchange, Request
 
 # What a request id may be made of. No dot and not long: a token cannot travel into the log as one.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9:_=-]{1,64}", re.ASCII)
@@ -27,11 +27,13 @@ _POSING = Denied(Reason.MALFORMED_REQUEST, "the gateway must drop headers with u
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What came of a request: a verdict for each question, or that it was refused as a whole."""
+    """What came of a request: a verdict for each question, or that it was refused as a whole; and the answer, where
+    it is written already."""
 
     verdicts: Sequence[Verdict]
     refused: Denied | None
     request_id: str
+    answer: Answer | None = None
 
 
 class Decisions:
@@ -66,12 +68,20 @@ class Decisions:
         began = time.perf_counter()
         request_id, trace_id = _request_id(request), _trace_id(request)
         asked = (self._refused(request) if for_gateways else None) or read(request)
-        refused = asked if isinstance(asked, Denied) else None
-        verdicts: Sequence[Verdict] = (asked,) if isinstance(asked, Denied) else await self._all(asked, within)
+        refused, answer = asked if isinstance(asked, Denied) else None, None
+        verdicts: Sequence[Verdict]
+        if isinstance(asked, Denied):
+            verdicts = (asked,)
+        elif isinstance(asked, Exchange):
+            settled = asked.settle((await self._all((asked.question,), within))[0])
+            verdicts, answer = (settled.verdict,), settled.answer
+            self._observer.policy_given(settled.policy)
+        else:
+            verdicts = await self._all(asked, within)
         for verdict in verdicts:
             self._observer.decided(surface, verdict, request_id, trace_id)
         self._observer.took(surface, time.perf_counter() - began)
-        return Decided(verdicts, refused, request_id)
+        return Decided(verdicts, refused, request_id, answer)
 
     def _refused(self, request: Request) -> Denied | None:
         """Why a gateway's question is not even read."""

@@ -11,7 +11,19 @@ from pkgutil import iter_modules
 
 from verifier.surfaces.surface import Surface
 
-_PARTS = frozenset({"answer", "body", "ext_authz_grpc", "forwarded", "identity_headers", "openapi", "surface"})
+_PARTS = frozenset(
+    {
+        "answer",
+        "aws_context",
+        "aws_event",
+        "body",
+        "ext_authz_grpc",
+        "forwarded",
+        "identity_headers",
+        "openapi",
+        "surface",
+    }
+)
 
 
 @cache

@@ -62,6 +62,11 @@ def problem(description: str) -> Mapping[str, Any]:
     return {"description": description, "content": {"application/problem+json": {"schema": schema}}}
 
 
+def json_answer(description: str) -> Mapping[str, Any]:
+    """An answer in JSON whose form is another's (Response Object)."""
+    return {"description": description, "content": {"application/json": {"schema": {"type": "object"}}}}
+
+
 PROBLEMS_OF_BODIES: Mapping[str, Any] = {
     "400": problem("The request is ambiguous or malformed"),
     "413": problem("The body is too large"),

@@ -47,7 +47,26 @@ class Answer:
 ANY = ("*",)
 """Every method."""
 
-Asked = Sequence[Question | Denied] | Denied
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A verdict, and how it is told. ``policy`` is the kind of policy that was given, empty for none."""
+
+    verdict: Verdict
+    answer: Answer
+    policy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One question, or its refusal, where more than the verdict goes into the answer. ``settle`` may turn an allow
+    that cannot be told into a denial, and nothing into an allow."""
+
+    question: Question | Denied
+    settle: Callable[[Verdict], Settled]
+
+
+Asked = Sequence[Question | Denied] | Exchange | Denied
 """Questions, some of which may have failed already; or a refusal of the request as a whole."""
 
 
@@ -56,11 +75,12 @@ class Endpoint:
     """One path. ``content_type`` is that of the body it takes, None where it takes none.
 
     ``path`` stands for all that begin with it where it ends with a slash, and ``methods`` is ``ANY`` where every one
-    is taken. ``write`` gets one verdict for each question that ``read`` asked, in order, and ``refuse`` what ``read``
-    refused. ``for_gateways``: an allow carries the identity headers. ``openapi`` describes one method (OpenAPI 3.1,
-    Operation Object), None where it would say nothing. ``holdable`` names the headers that an allow depends on, where
-    a gateway may hold it (if that is configured); none where it may not. ``unreadable`` is the status for a request to
-    here that HTTP itself refuses, where the usual ones would be an error to the gateway.
+    is taken. ``write`` gets one verdict for each question that ``read`` asked, in order (an ``Exchange`` writes its own
+    answer), and ``refuse`` what ``read`` refused. ``for_gateways``: an allow carries the identity headers. ``openapi``
+    describes one method (OpenAPI 3.1, Operation Object), None where it would say nothing. ``holdable`` names the
+    headers that an allow depends on, where a gateway may hold it (if that is configured); none where it may not.
+    ``unreadable`` is the status for a request to here that HTTP itself refuses, where the usual ones would be an error
+    to the gateway.
     """
 
     path: str

@@ -1,0 +1,131 @@
+"""Policies for API Gateway, judged as IAM judges them: wildcards are greedy and match slashes, and a denial wins."""
+
+import re
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.core.test_claims import identified
+from tests.support import NOW
+from verifier.core import policy
+from verifier.core.iam import METHODS, UNUSUAL, Plan, Plans
+from verifier.core.paths import Form
+from verifier.core.policy import Requirement
+from verifier.core.reasons import Rejected
+from verifier.core.routes import Access, Route, Routes, Target, check_access, parse
+from verifier.core.verdict import Principal
+
+HOST = "api.example"
+ANY_CASE = frozenset({Form.LETTER_CASE})
+ORDINARY = re.compile(r"(/(?!\.{1,2}(?:/|\Z))[^/%;\\#]+)*/?")
+
+
+def matches(pattern: str, resource: str) -> bool:
+    """``*`` is any text, slashes and nothing included, and ``?`` any one character (IAM, Resource)."""
+    expression = "".join({"*": ".*", "?": "."}.get(one, re.escape(one)) for one in pattern)
+    return re.fullmatch(expression, resource, re.DOTALL) is not None
+
+
+def conditions(plan: Plan, resource: str) -> set[str]:
+    """The conditions under any of which ``resource`` is allowed; empty where it is denied."""
+    if any(matches(pattern, resource) for pattern in plan.denied):
+        return set()
+    return {condition for condition, patterns in plan.allowed if any(matches(one, resource) for one in patterns)}
+
+
+def judged(routes: Routes, principal: Principal, method: str, path: str) -> str | None:
+    """The condition under which the table allows a request; None where it denies."""
+    rule = routes.rule(Target(method, HOST, path, holds_conditions=True))
+    try:
+        check_access(rule)
+        policy.check(rule.requirement, principal, 0, NOW)
+    except Rejected:
+        return None
+    return "" if rule.route is None else rule.route.condition
+
+
+def with_scopes(*scopes: str) -> Principal:
+    return replace(identified(), scopes=scopes)
+
+
+def table(*routes: Route, default: Access = Access.DENIED, permitted: frozenset[Form] = frozenset()) -> Routes:
+    return Routes(routes, default=default, permitted=permitted)
+
+
+def route(
+    path: str, *methods: str, scopes: str = "", access: Access = Access.AUTHENTICATED, condition: str = ""
+) -> Route:
+    demands = Requirement(scopes=tuple(scopes.split()))
+    return Route(path, parse(path), frozenset(methods), access=access, requirement=demands, condition=condition)
+
+
+def plan(routes: Routes, *scopes: str) -> Plan | None:
+    return Plans(routes).of(HOST, routes.reach(with_scopes(*scopes), 0, NOW))
+
+
+def allowed(found: Plan | None) -> list[str]:
+    assert found is not None
+    return [resource for _, resources in found.allowed for resource in resources]
+
+
+def denied(found: Plan | None) -> list[str]:
+    assert found is not None
+    return [resource for resource in found.denied if resource not in UNUSUAL]
+
+
+SEGMENTS = ("a", "b", "Pets")
+SCOPES = ("read", "write", "admin")
+PATTERN_SEGMENTS = st.sampled_from([*SEGMENTS, "*", "*", "é"])
+PATTERNS = st.builds(
+    lambda segments, rest: "/" + "/".join([*segments, *(["**"] if rest else [])]),
+    st.lists(PATTERN_SEGMENTS, max_size=3),
+    st.booleans(),
+)
+ROUTES = st.builds(
+    lambda path, methods, scopes, access, condition: route(
+        path, *methods, scopes=" ".join(scopes), access=access, condition=condition
+    ),
+    PATTERNS,
+    st.lists(st.sampled_from(["GET", "POST", "HEAD"]), max_size=2),
+    st.lists(st.sampled_from(SCOPES), max_size=1),
+    st.sampled_from(
+        [Access.AUTHENTICATED, Access.AUTHENTICATED, Access.AUTHENTICATED, Access.DENIED, Access.ANONYMOUS]
+    ),
+    st.sampled_from(["", "", "", '{"IpAddress": 1}']),
+)
+TABLES = st.builds(
+    lambda routes, default, permitted: table(*routes, default=default, permitted=permitted),
+    st.lists(ROUTES, max_size=5),
+    st.sampled_from([Access.AUTHENTICATED, Access.DENIED]),
+    st.sampled_from([frozenset[Form](), ANY_CASE, frozenset(Form)]),
+)
+REQUEST_SEGMENTS = st.one_of(
+    st.sampled_from([*SEGMENTS, "pets", "A", "PETS", "7", "x.y", "*", "?*", "GET"]),
+    st.sampled_from(["%61", "..", ".", "", "a;b", "a%2Fb", "%2e%2e", "\\", "a#b", "%C3%A9", "%zz", "%00"]),
+    st.text("aA7.%", min_size=1, max_size=3),
+)
+REQUESTS = st.tuples(
+    st.sampled_from(sorted(METHODS)),
+    st.builds(
+        lambda segments, slash: "/" + "/".join(segments) + ("/" if slash and segments else ""),
+        st.lists(REQUEST_SEGMENTS, max_size=4),
+        st.booleans(),
+    ),
+)
+
+
+@given(TABLES, st.sets(st.sampled_from(SCOPES)), st.lists(REQUESTS, min_size=20, max_size=60))
+def test_a_policy_allows_what_the_table_allows_and_nothing_else(
+    routes: Routes, scopes: set[str], requests: list[tuple[str, str]]
+) -> None:
+    principal = with_scopes(*scopes)
+    found = Plans(routes).of(HOST, routes.reach(principal, 0, NOW))
+    if found is None:
+        return
+    for method, path in requests:
+        expected = judged(routes, principal, method, path)
+        given_by_iam = conditions(found, f"{method}{path}")
+        assert given_by_iam <= {expected}, f"{method} {path} is allowed by {found}"
+        if expected is not None and (not found.is_plain or ORDINARY.fullmatch(path)):
+            assert given_by_iam == {expected}, f"{method} {path} is denied by {found}"
