@@ -1,14 +1,16 @@
 """Policies for API Gateway, judged as IAM judges them: wildcards are greedy and match slashes, and a denial wins."""
 
+import os
 import re
 from dataclasses import replace
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.test_claims import identified
 from tests.support import NOW
-from verifier.core import policy
+from verifier.core import iam, policy
 from verifier.core.iam import METHODS, UNUSUAL, Plan, Plans
 from verifier.core.paths import Form
 from verifier.core.policy import Requirement
@@ -16,6 +18,7 @@ from verifier.core.reasons import Rejected
 from verifier.core.routes import Access, Route, Routes, Target, check_access, parse
 from verifier.core.verdict import Principal
 
+EXAMPLES = int(os.environ.get("IAM_EXAMPLES", "200"))
 HOST = "api.example"
 ANY_CASE = frozenset({Form.LETTER_CASE})
 ORDINARY = re.compile(r"(/(?!\.{1,2}(?:/|\Z))[^/%;\\#]+)*/?")
@@ -115,6 +118,7 @@ REQUESTS = st.tuples(
 )
 
 
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=True)
 @given(TABLES, st.sets(st.sampled_from(SCOPES)), st.lists(REQUESTS, min_size=20, max_size=60))
 def test_a_policy_allows_what_the_table_allows_and_nothing_else(
     routes: Routes, scopes: set[str], requests: list[tuple[str, str]]
@@ -129,3 +133,76 @@ def test_a_policy_allows_what_the_table_allows_and_nothing_else(
         assert given_by_iam <= {expected}, f"{method} {path} is allowed by {found}"
         if expected is not None and (not found.is_plain or ORDINARY.fullmatch(path)):
             assert given_by_iam == {expected}, f"{method} {path} is denied by {found}"
+
+
+def test_whoever_may_do_everything_gets_one_wildcard() -> None:
+    assert allowed(plan(table(default=Access.AUTHENTICATED))) == ["*"]
+    assert allowed(plan(table(route("/a"), default=Access.AUTHENTICATED, permitted=ANY_CASE))) == ["*"]
+
+
+def test_whoever_may_do_nothing_gets_nothing() -> None:
+    assert plan(table()) == Plan(())
+    assert plan(table(route("/a", scopes="read"))) == Plan(())
+
+
+def test_one_segment_is_not_all_below_it() -> None:
+    found = plan(table(route("/pets/{id}", "PUT")))
+    assert allowed(found) == ["PUT/pets/?*"]
+    assert denied(found) == ["PUT/pets/?*/?*"]
+
+
+def test_a_route_that_comes_first_is_an_explicit_denial() -> None:
+    found = plan(table(route("/pets/mine", "PUT", scopes="x"), route("/pets/{id}", "PUT"), permitted=ANY_CASE))
+    assert denied(found) == ["PUT/pets/?*/?*", "PUT/pets/mine", "PUT/pets/mine/"]
+
+
+def test_what_is_allowed_behind_a_wildcard_is_not_denied_with_it() -> None:
+    found = plan(table(route("/pets/{id}/photos", "PUT")))
+    assert allowed(found) == ["PUT/pets/?*/photos", "PUT/pets/?*/photos/"]
+    assert "PUT/pets/?*/?*" not in denied(found)
+
+
+def test_routes_for_all_methods_are_one_resource_where_that_loses_nothing() -> None:
+    found = plan(table(route("/a/**"), permitted=ANY_CASE))
+    assert allowed(found) == ["*/a", "*/a/*"] or len(allowed(found)) == 2 * len(METHODS)
+    assert conditions(found or Plan(()), "GET/x/a") == set()
+
+
+@pytest.mark.parametrize(
+    "routes",
+    [
+        # In whatever case a service reads it, IAM does not.
+        table(route("/admin/**", scopes="x"), default=Access.AUTHENTICATED),
+        # What is between the two is denied, and IAM has no word for everything but photos.
+        table(route("/pets/{id}", "PUT"), route("/pets/{id}/photos", "PUT")),
+        # One condition more or less is another permission.
+        table(route("/a/b/**", condition="x"), route("/a/**")),
+        # More than a policy can hold.
+        table(*(route(f"/{n}/a", "PUT") for n in range(70))),
+        table(*(route(f"/{n}/{{id}}", "PUT", scopes="x" if n % 2 else "") for n in range(400))),
+        table(*(route("/" + "/".join("*" * n) + "/a/b", "PUT") for n in range(1, 9))),
+    ],
+)
+def test_what_iam_cannot_express_is_not_attempted(routes: Routes) -> None:
+    assert plan(routes) is None
+
+
+def test_a_route_with_a_condition_is_allowed_under_it_alone() -> None:
+    found = plan(table(route("/a", "PUT", condition="x"), route("/b", "PUT")))
+    assert found is not None
+    assert conditions(found, "PUT/a") == {"x"}
+    assert conditions(found, "PUT/b") == {""}
+
+
+def test_literals_that_no_path_can_hold_as_they_are_matter_not() -> None:
+    found = plan(table(route("/é/**", "PUT"), route("/a b", "PUT"), route("/c", "PUT")))
+    assert allowed(found) == ["PUT/c", "PUT/c/"]
+
+
+def test_a_policy_is_evaluated_as_iam_does() -> None:
+    found = plan(table(route("/pets/{id}", "PUT")))
+    assert found is not None
+    assert iam.allows(found, "PUT/pets/7")
+    assert not iam.allows(found, "PUT/pets/7/8")
+    assert not iam.allows(found, "PUT/pets/%37")
+    assert not iam.allows(found, "GET/pets/7")

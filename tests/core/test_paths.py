@@ -2,7 +2,7 @@
 
 import pytest
 
-from verifier.core.paths import Form, host, segments, split
+from verifier.core.paths import Form, host, is_told_alike, segments, split
 from verifier.core.reasons import Reason, Rejected
 
 
@@ -173,3 +173,20 @@ def test_what_is_no_host_is_refused(authority: str) -> None:
     with pytest.raises(Rejected) as refused:
         host(authority)
     assert refused.value.reason is Reason.ROUTE_DENIED
+
+
+@pytest.mark.parametrize(
+    ("whole", "end", "expected"),
+    [
+        ("/v1/pets/7", "/pets/7", True),
+        ("/pets/a%40b", "/pets/a@b", True),
+        ("/pets/7", "/pets/8", False),
+        ("/pets%2F7", "/pets/7", False),
+        ("/pets/%2537", "/pets/%37", False),
+        ("/7", "/pets/7", False),
+        ("/pets/%00", "/pets/7", False),
+        ("/pets/7", "/pets/%00", True),  # refused as it is
+    ],
+)
+def test_two_spellings_of_a_path_are_told_alike(whole: str, end: str, expected: bool) -> None:
+    assert is_told_alike(whole, end) is expected

@@ -14,9 +14,11 @@ MODULES = sorted(ROOT.rglob("*.py"))
 STANDARD = {
     "binascii",
     "collections",
+    "contextlib",
     "dataclasses",
     "difflib",
     "enum",
+    "functools",
     "hashlib",
     "hmac",
     "itertools",

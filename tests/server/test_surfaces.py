@@ -181,7 +181,8 @@ async def test_the_openapi_document_is_valid_and_served(client: Client) -> None:
     document = (await client.get("/openapi.json")).json
     validate(document)
     of_tokens = {"/verify", "/verify/batch", "/introspect"}
-    assert set(document["paths"]) == of_tokens | {"/forward-auth", "/auth-request", "/ext-authz/{path}"}
+    of_gateways = {"/forward-auth", "/auth-request", "/ext-authz/{path}", "/aws/authorizer"}
+    assert set(document["paths"]) == of_tokens | of_gateways
 
 
 async def test_what_the_document_describes_is_served(client: Client) -> None:

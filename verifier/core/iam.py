@@ -37,9 +37,6 @@ REST: Final = "*"
 UNUSUAL = ("*%*", "*;*", "*\\*", "*#*", "*//*", "*/.", "*/..", "*/./*", "*/../*")
 """Resources of paths that are not spelled plainly."""
 
-MOST_RESOURCES = 120
-"""More do not fit into the 8 KB that an authorizer may answer."""
-
 MOST_STEPS = 10_000
 """Of drawing up one policy: 20 milliseconds or so, once for all who may do the same."""
 
@@ -171,8 +168,6 @@ def _plan(table: RouteStates, allowed: Mapping[Resource, str]) -> Plan:
             if not any(_matches(resource, visit) for resource in new):
                 new += _denial(table, visit)
         denied += new
-        if len(allowed) + len(denied) > MOST_RESOURCES:
-            raise _NotExpressible
     has_wildcards = any(ANY in resource or REST in resource for resource in allowed)
     return Plan(
         tuple(
@@ -235,24 +230,24 @@ def _walk(table: RouteStates, resources: Sequence[Resource]) -> Iterator[_Visit]
     start = frozenset(_Reading(index) for index in range(len(resources)))
     methods = (*(Segment(name, is_named=True) for name in sorted(METHODS | table.methods)), Segment(_OTHER_METHOD))
     todo: deque[tuple[State, frozenset[_Reading], tuple[Segment, ...], int | None]] = deque(
-        (table.begin(one.text), _read(start, one.text, resources), (one,), None) for one in methods
+        (table.begin(one.text), _Ahead(start, resources).of(one.text), (one,), None) for one in methods
     )
     seen = set()
     while todo:
         state, readings, path, settled = todo.popleft()
         settled = len(path) if settled is None and state.is_settled else settled
-        if not readings or (state, readings) in seen:
+        if (state, readings) in seen:
             continue
         seen.add((state, readings))
         for has_last_slash in (False, True):
             matched = frozenset(one.index for one in readings if _ends(one, resources, has_last_slash=has_last_slash))
             yield _Visit(path, has_last_slash, settled, table.verdict(state), matched)
         named = {token for one in readings if (token := one.token(resources)) not in (ANY, REST, "", None)}
-        segments = table.segments(state, named)
-        table.count(len(segments) * len(readings))
-        for segment in segments:
-            after = _read(readings, segment.text, resources)
-            todo.append((table.after(state, segment), after, (*path, segment), settled))
+        table.count(len(readings))
+        ahead = _Ahead(readings, resources)
+        for segment in table.segments(state, named):
+            if after := ahead.of(segment.text):
+                todo.append((table.after(state, segment), after, (*path, segment), settled))
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,16 +264,22 @@ class _Reading:
         return resource[self.place] if self.place < len(resource) else None
 
 
-def _read(readings: Iterable[_Reading], segment: str, resources: Sequence[Resource]) -> frozenset[_Reading]:
-    """After another segment."""
-    after = set()
-    for one in readings:
-        token = one.token(resources)
-        if token in (ANY, REST):
-            after.add(_Reading(one.index, one.place, is_within=True))
-        if token in (ANY, segment):
-            after.add(_Reading(one.index, one.place + 1))
-    return frozenset(after)
+class _Ahead:
+    """What ``readings`` become after another segment."""
+
+    def __init__(self, readings: Iterable[_Reading], resources: Sequence[Resource]) -> None:
+        of_any: set[_Reading] = set()
+        self._of: dict[str | None, set[_Reading]] = {}
+        for one in readings:
+            token = one.token(resources)
+            on = _Reading(one.index, one.place + 1)
+            if token in (ANY, REST):
+                of_any.add(_Reading(one.index, one.place, is_within=True))
+            (of_any if token == ANY else self._of.setdefault(token, set())).add(on)
+        self._of_any = frozenset(of_any)
+
+    def of(self, segment: str) -> frozenset[_Reading]:
+        return self._of_any.union(self._of.get(segment, ()))
 
 
 def _ends(one: _Reading, resources: Sequence[Resource], *, has_last_slash: bool) -> bool:
@@ -292,7 +293,7 @@ def _ends(one: _Reading, resources: Sequence[Resource], *, has_last_slash: bool)
 def _matches(resource: Resource, visit: _Visit) -> bool:
     readings = frozenset([_Reading(0)])
     for segment in visit.segments:
-        readings = _read(readings, segment.text, (resource,))
+        readings = _Ahead(readings, (resource,)).of(segment.text)
     return any(_ends(one, (resource,), has_last_slash=visit.has_last_slash) for one in readings)
 
 

@@ -64,7 +64,8 @@ class RouteStates:
         ]
         self._methods = tuple(methods_of(route) for route, _ in relevant)
         self._patterns = tuple(route.pattern for route, _ in relevant)
-        self._folded = None if routes.permits(Form.LETTER_CASE) else tuple(map(_folded, self._patterns))
+        self._folded = tuple(map(_folded, self._patterns))
+        self._folds = not routes.permits(Form.LETTER_CASE)
         self._verdicts: tuple[Verdict, ...] = tuple(route.condition if may else None for route, may in relevant)
         self._default: Verdict = "" if default else None
         self._after: dict[tuple[State, str], State] = {}
@@ -74,14 +75,14 @@ class RouteStates:
         """The state before the first segment."""
         alive = {(index, 0) for index, methods in enumerate(self._methods) if not methods or method in methods}
         state = _settled(alive, None, self._patterns)
-        return state if self._folded is None else _with(state, _settled(alive, None, self._folded))
+        return _with(state, _settled(alive, None, self._folded)) if self._folds else state
 
     def after(self, state: State, segment: Segment) -> State:
         """The state after another segment. Raises ``TooLarge``."""
         known = self._after.get((state, segment.text))
         if known is None:
             known = self._step(state, segment.text, self._patterns)
-            if state.folded is not None and self._folded is not None:
+            if state.folded is not None:
                 known = _with(known, self._step(state.folded, segment.text.casefold(), self._folded))
             self._after[state, segment.text] = known
         return known
@@ -89,7 +90,7 @@ class RouteStates:
     def verdict(self, state: State) -> Verdict:
         """What applies to a path that ends here, with or without a last slash."""
         found = _first(state, self._patterns)
-        if state.folded is not None and self._folded is not None and _first(state.folded, self._folded) != found:
+        if state.folded is not None and _first(state.folded, self._folded) != found:
             return None
         return self._default if found is None else self._verdicts[found]
 
@@ -99,7 +100,7 @@ class RouteStates:
         named = {*_literals(state, self._patterns), *also}
         known = set(named)
         spelled: set[str | None] = set()
-        if state.folded is not None and self._folded is not None:
+        if state.folded is not None:
             known.update(_literals(state.folded, self._folded))
             spelled = {_respelled(name, known) for name in known}
         self.count(1 + len(known))

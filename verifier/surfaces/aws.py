@@ -21,7 +21,7 @@ from verifier.core.routes import Access, Routes, Target
 from verifier.core.verdict import Allowed, Denied, Principal, Verdict
 from verifier.engine import ANY_ROUTE, Question
 from verifier.surfaces import answer, aws_event, body, openapi
-from verifier.surfaces.aws_context import Form, Value, context
+from verifier.surfaces.aws_context import OURS, Form, Value, context
 from verifier.surfaces.aws_event import Arn, Event, Kind, Places
 from verifier.surfaces.surface import Answer, Asked, Endpoint, Exchange, Request, Settled, Surface
 
@@ -35,8 +35,8 @@ WHOLE_STAGE = Plan((("", (REST,)),))
 NOBODY = "anonymous"
 """The principal of those who need not be anybody."""
 
-REASON = "verifier_reason"
-POLICY = "verifier_policy"
+REASON = f"{OURS}reason"
+POLICY = f"{OURS}policy"
 
 
 _OPENAPI = {
@@ -159,7 +159,7 @@ def _with_policy(authorizer: _Authorizer, asked: _Asked, verdict: Verdict) -> Se
         return Settled(verdict, _refusal(verdict))
     arn = asked.event.arn
     assert arn is not None, "only AppSync tells none"  # noqa: S101 - narrows the type; what would follow is a defect
-    for policy, plan in _plans(authorizer, asked, verdict):
+    for policy, plan in _plans(authorizer, asked, arn, verdict):
         if all(len(arn.stage + resource) <= MOST_ARN for resource in _all_resources(plan)):
             written = _policy(authorizer, arn, plan, policy, verdict)
             if len(written.body) <= MOST_BYTES:
@@ -168,12 +168,10 @@ def _with_policy(authorizer: _Authorizer, asked: _Asked, verdict: Verdict) -> Se
     return Settled(denied, _policy(authorizer, arn, _denying(arn), Policy.METHOD, denied), Policy.METHOD)
 
 
-def _plans(authorizer: _Authorizer, asked: _Asked, verdict: Verdict) -> Iterator[tuple[Policy, Plan]]:
+def _plans(authorizer: _Authorizer, asked: _Asked, arn: Arn, verdict: Verdict) -> Iterator[tuple[Policy, Plan]]:
     """Policies that are right, those that say most first."""
-    mode, kind, arn = authorizer.options.mode, asked.event.kind, asked.event.arn
+    mode, kind = authorizer.options.mode, asked.event.kind
     is_allowed, reach = isinstance(verdict, Allowed), verdict.reach
-    if arn is None:
-        return
     is_of_one = mode is Mode.METHOD or kind is Kind.WEBSOCKET or asked.event.target.preflight_of is not None
     if not is_of_one and asked.target is None and is_allowed:
         yield Policy(mode), WHOLE_STAGE
