@@ -103,3 +103,22 @@ def test_a_configuration_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     path = tmp_path / "verifier.yaml"
     path.write_text("routes: [{path: pets}]")
     assert run("check", str(path), "GET", "/").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, []),
+        ({"aws": {"policy": "routes"}}, ["whoever meets every demand", "whoever meets none"]),
+        ({"aws": {}, "path_forms": ["letter_case"], "default_route": "deny", "routes": ROUTES[:3]}, []),
+        ({"aws": {}, "routes": [{"path": "/a", "scopes": ["x"], "methods": ["GET"]}], "default_route": "deny"}, []),
+        ({"aws": {}, "path_forms": ["letter_case"], "routes": [ROUTES[1]]}, ["whoever meets none"]),
+    ],
+)
+def test_it_says_for_whom_api_gateway_gets_no_policy_of_all_routes(
+    changes: dict[str, Any], expected: list[str], file: str
+) -> None:
+    settings = yaml.safe_load(Path(file).read_text())
+    Path(file).write_text(yaml.safe_dump(settings | changes))
+    assert json.loads(run("lint", file, "--json").output)["beyond_iam"] == expected
+    assert run("lint", file).output.count("no policy of IAM") == len(expected)

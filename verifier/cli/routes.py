@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from verifier.cli.common import NO, YES, console, json_option, print_json, run, 
 from verifier.cli.explain import explained, print_steps, token_text
 from verifier.config.routes import core_routes
 from verifier.core import explanation, paths
-from verifier.core.policy import Requirement
+from verifier.core.iam import Plans
+from verifier.core.policy import NOTHING, Requirement
 from verifier.core.routes import Access, Routes, Rule, Target, crossing, shadowed
+from verifier.core.verdict import Reach
 
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
@@ -58,17 +61,33 @@ def check(file: Path, method: str, url: str, token: str | None, as_json: bool) -
 @_FILE
 @json_option
 def lint(file: Path, as_json: bool) -> None:
-    """Find routes of FILE that can never match, and pairs where only their order decides.
+    """Find routes of FILE that can never match, pairs where only their order decides, and, with a section aws, whom
+    API Gateway can be given no policy of all routes for.
 
     Ends with 1 where there are routes that can never match.
     """
-    routes = core_routes(settings_or_exit(file)).all
-    never, order = shadowed(routes), crossing(routes)
+    settings = settings_or_exit(file)
+    table = core_routes(settings)
+    never, order = shadowed(table.all), crossing(table.all)
+    beyond = _beyond_iam(table, settings.aws.hosts.values()) if "aws" in settings.model_fields_set else []
     if as_json:
-        print_json({"never": never, "order": order})
+        print_json({"never": never, "order": order, "beyond_iam": beyond})
     else:
-        _print_findings(Routes(routes, default=Access.AUTHENTICATED), never, order)
+        _print_findings(table, never, order, beyond)
     sys.exit(NO if never else YES)
+
+
+def _beyond_iam(table: Routes, hosts: Iterable[str | None]) -> list[str]:
+    """Who gets policies of one method alone."""
+    is_open = table.default is not Access.DENIED
+    every = tuple(route.access is not Access.DENIED for route in table.all)
+    none = tuple(may and route.requirement == NOTHING for may, route in zip(every, table.all, strict=True))
+    plans = Plans(table)
+    return [
+        who
+        for who, taken in (("whoever meets every demand", every), ("whoever meets none", none))
+        if any(plans.of(host, Reach(None, taken, is_open)) is None for host in set(hosts) or {None})
+    ]
 
 
 def _as_json(rule: Rule) -> dict[str, Any]:
@@ -108,7 +127,7 @@ def _demands(requirement: Requirement) -> list[str]:
     return lines + claims
 
 
-def _print_findings(routes: Routes, never: Any, order: Any) -> None:
+def _print_findings(routes: Routes, never: Any, order: Any, beyond: list[str]) -> None:
     out = console()
     patterns = {route.name: str(route.pattern) for route in routes.all}
     table = Table("", "Route", "Finding", box=None)
@@ -119,7 +138,10 @@ def _print_findings(routes: Routes, never: Any, order: Any) -> None:
     for earlier, later in order:
         text = f"{_named(earlier, patterns)} comes first where both match"
         table.add_row("[yellow]![/]", _named(later, patterns), text)
-    out.print(table if never or order else f"[bold green]✓[/] {len(patterns)} routes, each of which can match")
+    for who in beyond:
+        text = f"no policy of IAM says it for {who}: API Gateway is given one for the requested method alone"
+        table.add_row("[yellow]![/]", "all", text)
+    out.print(table if table.rows else f"[bold green]✓[/] {len(patterns)} routes, each of which can match")
 
 
 def _named(name: str, patterns: dict[str, str]) -> str:
