@@ -9,8 +9,8 @@ So a policy is drawn up and then compared with the table: both are walked at onc
 segment that either of them tells from others. What the policy would wrongly allow gets an explicit denial; and where
 none can be written that denies nothing else, there is no policy of the whole table.
 
-Compared are paths of printable ASCII, spelled plainly. Those with percent-encoding and the forms that the table
-refuses (``core/paths.py``) are denied by a policy that has wildcards, as nothing tells what these stand for.
+A policy speaks of paths of printable ASCII, spelled plainly. Those with percent-encoding, and in the forms that the
+table refuses (``core/paths.py``), it denies, as nothing in IAM tells what they stand for.
 """
 
 import re
@@ -51,13 +51,11 @@ Resource = tuple[str, ...]
 class Plan:
     """The policy of one principal. Resources are what follows API and stage in an ARN, as IAM reads them.
 
-    ``allowed`` are those of each condition (JSON, empty for none). ``is_plain``: paths that are not spelled plainly
-    are denied, whatever the table says of them.
+    ``allowed`` are those of each condition (JSON, empty for none).
     """
 
     allowed: tuple[tuple[str, tuple[str, ...]], ...]
     denied: tuple[str, ...] = ()
-    is_plain: bool = False
 
 
 class Plans:
@@ -175,7 +173,6 @@ def _plan(table: RouteStates, allowed: Mapping[Resource, str]) -> Plan:
             for condition in sorted(set(allowed.values()))
         ),
         (*map(_text, denied), *(UNUSUAL if has_wildcards else ())),
-        is_plain=has_wildcards,
     )
 
 

@@ -53,7 +53,7 @@ class Metrics:
         )
         self.aws_policies = self._counter(
             "aws_policies",
-            "Policies given to API Gateway. policy is routes, plain, api, method, or fallback: the requested method "
+            "Policies given to API Gateway. policy is routes, api, method, or fallback: the requested method "
             "alone, as IAM cannot express the routes.",
             ("policy",),
         )

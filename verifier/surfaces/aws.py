@@ -64,7 +64,6 @@ class Policy(StrEnum):
     """What became of it."""
 
     ROUTES = "routes"
-    PLAIN = "plain"  # likewise, and paths that are not spelled plainly are denied
     API = "api"
     METHOD = "method"
     FALLBACK = "fallback"  # the method ARN alone, as IAM cannot express the routes
@@ -178,7 +177,7 @@ def _plans(authorizer: _Authorizer, asked: _Asked, arn: Arn, verdict: Verdict) -
     elif not is_of_one and kind is Kind.REST and reach is not None:
         plan = authorizer.plans.of(asked.host, reach)
         if plan is not None and allows(plan, arn.resource) == is_allowed:
-            yield Policy.PLAIN if plan.is_plain else Policy.ROUTES, plan
+            yield Policy.ROUTES, plan
     policy = Policy.METHOD if is_of_one else Policy.FALLBACK
     if not is_allowed:
         yield policy, _denying(arn)
@@ -208,7 +207,7 @@ def _policy(authorizer: _Authorizer, arn: Arn, plan: Plan, policy: Policy, verdi
     else:
         who = verdict.principal
         told = _context(authorizer, who)
-    if policy in (Policy.PLAIN, Policy.FALLBACK):
+    if policy is Policy.FALLBACK:
         told[POLICY] = str(policy)
     statements = [_statement("Allow", arn, resources, condition) for condition, resources in plan.allowed]
     if denied:
