@@ -12,6 +12,7 @@ import pytest
 from tests import aws_events
 from tests.aws_events import Build, appsync, arn, http_1, http_2, rest_request, rest_token, websocket
 from tests.support import AUD, Client, FakeIssuer, Reply, fake_issuer, serve, settings, sign
+from verifier.surfaces.aws_context import native
 
 DOWN = "http://127.0.0.1:1"
 ROUTES = [
@@ -163,7 +164,8 @@ async def test_the_policy_of_a_denied_request_still_allows_the_other_routes(clie
     assert "GET/pets/?*" in statements(denied, "Allow")
     assert "DELETE/pets/7" in statements(denied, "Deny")
     assert denied["principalId"] == "alice"
-    assert denied["context"] == {"verifier_reason": "insufficient_scope"}
+    assert denied["context"]["verifier_reason"] == "insufficient_scope"
+    assert denied["context"]["sub"] == "alice"  # for the requests that it allows while it is cached
 
 
 async def test_a_table_that_iam_cannot_express_falls_back_to_the_method_and_says_so(issuer: FakeIssuer) -> None:
@@ -296,6 +298,19 @@ async def test_a_yes_is_given_only_if_it_is_kept_for_this_method_and_path_alone(
     keyed["requestContext"] = {**event["requestContext"], "routeKey": "GET /request"}
     keyed["identitySource"] = [event["identitySource"][0], "GET /request", "/test/request"]
     assert (await answer(client, keyed))["isAuthorized"] is True
+
+
+async def test_what_the_client_sends_does_not_count_as_the_method_and_the_path(
+    client: Client, issuer: FakeIssuer
+) -> None:
+    event = http_2(bearer(issuer), "GET", "/request")
+    for name in ("x-tenant", "cookie"):
+        posing = {**event, "headers": {**event["headers"], name: "/test/request"}}
+        assert (await answer(client, posing))["isAuthorized"] is False
+        posing["identitySource"] = [*event["identitySource"], "/test/request"]  # the header, and the path besides
+        assert (await answer(client, posing))["isAuthorized"] is True
+    posing = {**event, "queryStringParameters": {"m": "GET"}}
+    assert (await answer(client, posing))["isAuthorized"] is False
 
 
 async def test_a_yes_is_given_where_nothing_is_kept_or_routes_decide_nothing(issuer: FakeIssuer) -> None:
@@ -455,6 +470,23 @@ async def test_the_auth0_sample_gets_its_principal_its_arn_and_its_scope(issuer:
             "Statement": [{"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": event["methodArn"]}],
         }
         assert said["context"]["scope"] == scope
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a", "a"),
+        (True, "true"),
+        (7, "7"),
+        (7.0, "7"),
+        (7.5, "7.5"),
+        ([], "[]"),
+        (["a", "b c"], "[a b c]"),
+        ({"b": [1], "a": None}, "map[a:<nil> b:[1]]"),
+    ],
+)
+def test_a_claim_is_written_as_the_native_authorizer_does(value: Any, text: str) -> None:
+    assert native(value) == text
 
 
 async def test_a_context_is_flat_or_safe_where_that_is_configured(issuer: FakeIssuer) -> None:

@@ -202,7 +202,8 @@ def _policy(authorizer: _Authorizer, arn: Arn, plan: Plan, policy: Policy, verdi
     denied = plan.denied
     if isinstance(verdict, Denied):
         who = None if verdict.reach is None else verdict.reach.principal
-        told: dict[str, Value] = {REASON: str(verdict.reason)}
+        # What is allowed to others of its requests while this is cached, is told who it is.
+        told = {**(_context(authorizer, who) if plan.allowed else {}), REASON: str(verdict.reason)}
         denied = (*denied, *(() if arn.as_pattern in denied else (arn.as_pattern,)))
     else:
         who = verdict.principal

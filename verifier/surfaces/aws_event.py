@@ -135,13 +135,16 @@ def credentials(event: Event, places: Places) -> tuple[tuple[str, ...], str | No
 
 
 def is_kept_apart(event: Event) -> bool:
-    """Whether an answer that is kept for this request is kept for its method and path alone."""
+    """Whether an answer that is kept for this request is kept for its method and path alone. What the client sent
+    itself, as a header that is an identity source too, says nothing about that."""
     context = _section(event.members, "requestContext")
     http = _section(context, "http")
     route = _text(context, "routeKey").partition(" ")[0]
     methods = {_text(http, "method"), _text(context, "routeKey") if route == _text(http, "method") else ""} - {""}
     told = {_text(http, "path"), _text(event.members, "rawPath")} - {""}
-    return not methods.isdisjoint(event.identity) and not told.isdisjoint(event.identity)
+    sent = [value for name in ("headers", "queryStringParameters") for value in _section(event.members, name).values()]
+    sure = {value for value in event.identity if event.identity.count(value) > sent.count(value)}
+    return not methods.isdisjoint(sure) and not told.isdisjoint(sure)
 
 
 def _http(members: Members, context: Members, arn: Arn) -> Event:
