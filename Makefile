@@ -72,10 +72,10 @@ bench-routes: $(READY) ## Measure finding a route among one and among a thousand
 docs: $(READY) ## Write the generated parts of docs/
 	$(BIN)/python -m tests.generated_docs
 
-lock: $(READY) ## Resolve the dependencies anew
+lock: $(READY) ## Resolve the dependencies anew (those of e2e go into the same environment as those of dev)
 	$(LOCK) pyproject.toml --all-extras -o requirements/runtime.txt
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
-	$(LOCK) --group e2e -o requirements/e2e.txt
+	$(LOCK) --group e2e --constraint requirements/dev.txt -o requirements/e2e.txt
 
 clean: ## Remove what was built
 	rm -rf $(VENV) dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .tools tests/e2e/node_modules
