@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import yaml
@@ -34,7 +35,8 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 def configurations() -> list[tuple[str, str]]:
     found = ((page.name, page.read_text("utf-8")) for page in PAGES)
-    blocks = ((name, block) for name, text in found for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL))
+    written = ((name, block) for name, text in found for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL))
+    blocks = ((name, dedent(block)) for name, block in written)
     return [(name, block) for name, block in blocks if block.startswith("issuers:")]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.aws.described import Described, Json
+from tests.e2e.aws.described import LAMBDA, Described, Json
 from tests.e2e.aws.sam import TEMPLATE, Sam, translated
 from tests.e2e.aws.terraform import FILES, Made, Terraform, moto, require_terraform
 from tests.e2e.gateways.programs import require
@@ -24,6 +24,7 @@ SHIM = {
     "VERIFIER_CLIENT_KEY",
     "VERIFIER_CA",
 }
+PAGE = LAMBDA.parents[1] / "docs/aws.md"
 KINDS = {"TOKEN", "REQUEST", "HTTP", "WEBSOCKET"}
 PUBLISHED = r"^Bearer [-0-9a-zA-z\.]*$"
 """The validation expression of the walkthrough that we replace."""
@@ -202,6 +203,12 @@ def test_what_may_be_a_token_is_asked_about(described: Described, value: str) ->
 @pytest.mark.parametrize("value", BAD)
 def test_what_can_be_no_token_is_refused_without_asking(described: Described, value: str) -> None:
     assert not re.search(described.of_kind("TOKEN").validation or "", value)
+
+
+def test_the_page_shows_this_expression_and_the_published_one(described: Described) -> None:
+    shown = PAGE.read_text("utf-8").splitlines()
+    assert described.of_kind("TOKEN").validation in shown
+    assert PUBLISHED in shown
 
 
 def test_validation_is_for_the_kind_that_has_it(described: Described) -> None:
