@@ -1,0 +1,1 @@
+"""The Lambda shim under AWS's own parts."""
