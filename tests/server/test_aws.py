@@ -226,6 +226,8 @@ async def test_an_arn_beyond_512_characters_is_not_put_into_a_policy(issuer: Fak
         reply = await ask(client, rest_token(bearer(issuer), "GET", longest + "a"))
         assert reply.status == 403
         assert json.loads(reply.text)["context"]["verifier_reason"] == "route_denied"
+        (statement,) = json.loads(reply.text)["policyDocument"]["Statement"]
+        assert (statement["Effect"], statement["Resource"]) == ("Deny", arn("GET", longest)[:511] + "*")
     many = [{"path": f"/{'x' * 480}/{{id}}", "scopes": ["read"]}, *ROUTES]
     async with serve(_settings(issuer, routes=many)) as client:
         said = await answer(client, rest_token(bearer(issuer), "GET", "/pets/7"))

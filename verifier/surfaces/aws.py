@@ -7,7 +7,7 @@ nothing but yes or no, a yes is said only if no other request is answered by it.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
@@ -22,14 +22,11 @@ from verifier.core.verdict import Allowed, Denied, Principal, Verdict
 from verifier.engine import ANY_ROUTE, Question
 from verifier.surfaces import answer, aws_event, body, openapi
 from verifier.surfaces.aws_context import OURS, Form, Value, context
-from verifier.surfaces.aws_event import Arn, Event, Kind, Places
+from verifier.surfaces.aws_event import MOST_ARN, Arn, Event, Kind, Places
 from verifier.surfaces.surface import Answer, Asked, Endpoint, Exchange, Request, Settled, Surface
 
 MOST_BYTES = 8_192
 """Of an answer, for API Gateway."""
-
-MOST_ARN = 512
-"""Characters of an ARN in a policy, for API Gateway."""
 
 WHOLE_STAGE = Plan((("", (REST,)),))
 NOBODY = "anonymous"
@@ -142,22 +139,23 @@ def _read(authorizer: _Authorizer, request: Request) -> Asked:
         target = None
     asked = _Asked(event, host, target)
     authorization, token = aws_event.credentials(event, options.places)
-    if is_policy:
-        settle = partial(_with_policy, authorizer, asked)
+    settle: Callable[[Verdict], Settled]
+    if event.arn is None:
+        settle = partial(_for_appsync, authorizer)
+    elif is_policy:
+        settle = partial(_with_policy, authorizer, asked, event.arn)
     else:
-        settle = partial(_for_appsync if event.kind is Kind.APPSYNC else _simple, authorizer, asked)
+        settle = partial(_simple, authorizer, asked)
     question: Question | Denied = Question(authorization, token, target=target, wants_reach=is_policy)
     if target is not None and is_policy and not event.is_consistent:
         question = Denied(Reason.ROUTE_DENIED, "the event tells method and path twice, and not the same")
     return Exchange(question, settle)
 
 
-def _with_policy(authorizer: _Authorizer, asked: _Asked, verdict: Verdict) -> Settled:
+def _with_policy(authorizer: _Authorizer, asked: _Asked, arn: Arn, verdict: Verdict) -> Settled:
     """For API Gateway, where it takes policies of IAM."""
     if isinstance(verdict, Denied) and verdict.family is not Family.INSUFFICIENT:
         return Settled(verdict, _refusal(verdict))
-    arn = asked.event.arn
-    assert arn is not None, "only AppSync tells none"  # noqa: S101 - narrows the type; what would follow is a defect
     for policy, plan in _plans(authorizer, asked, arn, verdict):
         if all(len(arn.stage + resource) <= MOST_ARN for resource in _all_resources(plan)):
             written = _policy(authorizer, arn, plan, policy, verdict)
@@ -178,7 +176,7 @@ def _plans(authorizer: _Authorizer, asked: _Asked, arn: Arn, verdict: Verdict) -
         plan = authorizer.plans.of(asked.host, reach)
         if plan is not None and allows(plan, arn.resource) == is_allowed:
             yield Policy.ROUTES, plan
-    policy = Policy.METHOD if is_of_one else Policy.FALLBACK
+    policy = Policy.METHOD if is_of_one or reach is None else Policy.FALLBACK
     if not is_allowed:
         yield policy, _denying(arn)
     elif arn.is_literal:
@@ -252,7 +250,7 @@ def _simple(authorizer: _Authorizer, asked: _Asked, verdict: Verdict) -> Settled
     return Settled(verdict, answer.as_json(403, {"isAuthorized": False, "context": {REASON: str(verdict.reason)}}))
 
 
-def _for_appsync(authorizer: _Authorizer, _asked: _Asked, verdict: Verdict) -> Settled:
+def _for_appsync(authorizer: _Authorizer, verdict: Verdict) -> Settled:
     """AppSync knows yes and no, and is told how long it may hold it."""
     if isinstance(verdict, Denied) and verdict.undecided:
         return Settled(verdict, _refusal(verdict))

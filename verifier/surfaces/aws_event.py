@@ -18,6 +18,9 @@ from verifier.surfaces import body
 
 Members = Mapping[str, Any]
 
+MOST_ARN = 512
+"""Characters of an ARN in a policy, for API Gateway."""
+
 _ARN = re.compile(
     r"(arn:aws[a-z-]*:execute-api:([a-z0-9-]+):[0-9]+:([A-Za-z0-9_-]+)/([A-Za-z0-9_$-]+)/)(.*)", re.ASCII | re.DOTALL
 )
@@ -49,8 +52,10 @@ class Arn:
 
     @property
     def as_pattern(self) -> str:
-        """The resource as a pattern of IAM that matches it."""
-        return _WILDCARDS.sub(lambda found: "?" * len(found.group()), self.resource)
+        """The resource as a pattern of IAM that matches it, and is no longer than a policy may name."""
+        pattern = _WILDCARDS.sub(lambda found: "?" * len(found.group()), self.resource)
+        room = MOST_ARN - len(self.stage)
+        return pattern if len(pattern) <= room else f"{pattern[: room - 1]}*"
 
     @property
     def is_literal(self) -> bool:
