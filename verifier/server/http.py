@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from aiohttp import ClientError, http_exceptions, web
+from aiohttp import ClientError, StreamReader, http_exceptions, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
@@ -149,7 +149,7 @@ class HttpServer(web.Server):
 class _Connection(RequestHandler):
     """One connection."""
 
-    __slots__ = ("_arrival", "_pending_bytes", "_server", "_unreadable")
+    __slots__ = ("_arrival", "_body", "_pending_bytes", "_server", "_unreadable")
 
     def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
         bounds = server.bounds
@@ -164,6 +164,7 @@ class _Connection(RequestHandler):
         )
         self._server = server
         self._arrival: asyncio.TimerHandle | None = None
+        self._body: StreamReader | None = None
         self._pending_bytes = 0
         self._unreadable: int | None = None
 
@@ -179,7 +180,9 @@ class _Connection(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._current_request is None and not self._pending_bytes:
+        # Also before aiohttp says that it has a request, and after an answer that did not wait for the body.
+        in_body = self._body is not None and not self._body.is_eof()
+        if self._current_request is None and not self._pending_bytes and not in_body:
             self._unreadable = self._server.unreadable(data)
         if self._current_request is None:
             super().data_received(data)
@@ -191,7 +194,9 @@ class _Connection(RequestHandler):
             if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
                 # aiohttp queues the error behind the request whose body it spoils, which would wait for the rest
                 self._current_request.content.set_exception(ValueError("broken framing"))
-        if self._messages or self._current_request is not None:
+        if self._messages:
+            self._body = self._messages[-1][1]
+        if in_body or self._messages or self._current_request is not None:
             self._arrived()
             return
         self._pending_bytes += len(data)
