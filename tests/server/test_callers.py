@@ -17,6 +17,8 @@ from tests.support import ADMIN_TOKEN, AUD, Client, FakeIssuer, Reply, eventuall
 from verifier.observability.metrics import Metrics
 from verifier.observability.observer import REFUSALS_INTERVAL, Observer
 from verifier.server.callers import Callers, digest, named
+from verifier.server.deciding import Decided, Decisions
+from verifier.surfaces.surface import Request
 
 SECRET = secrets.token_hex(16)
 NEXT = secrets.token_hex(16)
@@ -186,6 +188,20 @@ async def test_nothing_of_a_secret_is_answered_or_logged(client: Client) -> None
     said += (await client.ops("/metrics")).text
     assert SECRET not in said
     assert wrong not in said
+
+
+async def test_no_surface_sees_a_secret(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    decide = Decisions.decide
+
+    async def watch(self: Decisions, request: Request, *rest: Any, **options: Any) -> Decided:
+        seen.extend(request.headers)
+        return await decide(self, request, *rest, **options)
+
+    monkeypatch.setattr(Decisions, "decide", watch)
+    await ask(client, "/verify", SECRET)
+    assert "host" in seen
+    assert "x-verifier-secret" not in seen
 
 
 async def test_a_flood_of_unknown_callers_is_one_line(client: Client) -> None:
