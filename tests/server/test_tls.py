@@ -219,7 +219,8 @@ async def test_a_service_that_stops_waits_for_no_handshake(files: Files) -> None
         began = loop.time()
     assert loop.time() - began < 2
     with suppress(ConnectionError):
-        assert await reader.read() == b""
+        async with asyncio.timeout(1):
+            assert await reader.read() == b""
     writer.close()
 
 
