@@ -27,7 +27,8 @@ def _configuration() -> str:
     schema = Settings.model_json_schema()
     text = [(DOCS / "configuration.head.md").read_text("utf-8").rstrip(), ""]
     sections = {"": schema, **{name: _resolve(schema, part) for name, part in schema["properties"].items()}}
-    sections["issuers"] = _resolve(schema, sections["issuers"]["items"])
+    for name in ("issuers", "callers"):
+        sections[name] = _resolve(schema, sections[name]["items"])
     sections = {title: section for name, part in sections.items() for title, section in _with_parts(schema, name, part)}
     for name, section in sections.items():
         if "properties" not in section:
@@ -49,7 +50,7 @@ def _with_parts(
 
 
 def _title(name: str) -> str:
-    return {"": "Top level", "issuers": "`issuers[]`"}.get(name, f"`{name}`")
+    return {"": "Top level", "issuers": "`issuers[]`", "callers": "`callers[]`"}.get(name, f"`{name}`")
 
 
 def _resolve(schema: Mapping[str, Any], part: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 import resource
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -15,8 +15,8 @@ import aiohttp
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from verifier import __version__
-from verifier.config import IssuerSettings, Settings
-from verifier.config.files import sealing_keys
+from verifier.config import ConfigError, IssuerSettings, Settings
+from verifier.config.files import data_port_problems, sealing_keys, secret, tls_context
 from verifier.config.issuers import core_issuer
 from verifier.config.routes import core_routes
 from verifier.config.settings import IntrospectionSettings
@@ -47,8 +47,10 @@ from verifier.remote.metadata import DiscoveredAddress
 from verifier.remote.origins import FILE_INTERVAL, Origin
 from verifier.server import data_port, ops_port
 from verifier.server.admin import Admin
+from verifier.server.callers import Callers, digest
 from verifier.server.deciding import Decisions
-from verifier.server.http import Bounds, HttpServer, Routes
+from verifier.server.held import Held, renewing
+from verifier.server.http import Bounds, Door, HttpServer, Routes
 from verifier.server.listening import Close, open_http
 from verifier.store.clients import connect
 from verifier.store.memory import MemoryCache
@@ -139,17 +141,20 @@ async def serving(
         identity = IdentityHeaders({name: claim_path.parse(claim) for name, claim in settings.identity_headers.items()})
         decisions = Decisions(engine, observer, identity)
         stack.push_async_callback(decisions.stop)
-        is_trusted = _trusted(settings.trusted_proxies)
+        is_trusted = _within(settings.trusted_proxies)
         asked = _surfaces(settings, table)
         served = data_port.routes(asked, decisions, settings.decision_max_age)
-        data = HttpServer(served, bounds, observer, is_trusted, data_port.unreadable(asked))
-        gauges = ops_port.Gauges(metrics, sources, introspectors, cache, revocations, lambda: len(data.connections))
+        door = await _door(settings, observer, stack)
+        data = HttpServer(served, bounds, observer, is_trusted, data_port.unreadable(asked), door)
+        gauges = ops_port.Gauges(metrics, sources, introspectors, cache, revocations, lambda: data.open)
         without_keys = any(not issuer.has_keys for issuer in issuers)
         readiness = ops_port.Readiness(sources, revocations, without_keys=without_keys)
         admin = _admin(settings, revocations, issuers, observer)
         ops = HttpServer({**ops_port.routes(gauges, readiness), **admin}, OPS_BOUNDS, observer)
         grpc_port = (
-            None if settings.grpc.listen is None else _grpc_port(decisions, observer, is_trusted, readiness, bounds)
+            None
+            if settings.grpc.listen is None
+            else _grpc_port(decisions, observer, is_trusted, door, readiness, bounds)
         )
         service = await _open_ports(stack, settings, ops, data, grpc_port)
         log.info(
@@ -194,16 +199,34 @@ def _admin(settings: Settings, revocations: RevocationList, issuers: Issuers, ob
     return Admin(settings.ops.admin_token_file, revocations, issuers, settings.revocations.keep, observer).routes()
 
 
+async def _door(settings: Settings, observer: Observer, stack: AsyncExitStack) -> Door:
+    """Who may ask, and how. Raises ``ConfigError`` where the files that say so cannot be used."""
+    problems = await in_file_thread(data_port_problems, settings)
+    if problems:
+        raise ConfigError(problems)
+    digests = {one.name: await Held.of(f"callers.{one.name}", [one.secret_file], _digest) for one in settings.callers}
+    tls_files = settings.tls.files().values()
+    tls = [await Held.of("tls", tls_files, lambda _: tls_context(settings.tls))] if tls_files else []
+    await stack.enter_async_context(renewing([*digests.values(), *tls], observer))
+    callers = Callers(digests, _within(settings.callers_exempt), observer)
+    return Door(callers.admit if digests else None, tls[0].current if tls else None)
+
+
+def _digest(contents: Sequence[bytes]) -> bytes:
+    return digest(secret(contents[0]))
+
+
 def _grpc_port(
     decisions: Decisions,
     observer: Observer,
     is_trusted: Callable[[str], bool],
+    door: Door,
     readiness: ops_port.Readiness,
     bounds: Bounds,
 ) -> "GrpcPort":
     from verifier.server.grpc_port import Check, GrpcPort  # noqa: PLC0415 - needs the extra
 
-    return GrpcPort(Check(decisions, observer, is_trusted), readiness.is_ready, bounds.connections)
+    return GrpcPort(Check(decisions, observer, is_trusted, door.admit), readiness.is_ready, bounds.connections)
 
 
 async def _store(settings: Settings, observer: Observer, stack: AsyncExitStack) -> RedisStore | None:
@@ -341,19 +364,19 @@ def _freshness(settings: Settings, issuer: IssuerSettings) -> Freshness:
     return Freshness(keys.refresh, keys.max_stale, keys.unknown_kid_cooldown, keys.deadline)
 
 
-def _trusted(networks: Iterable[str]) -> Callable[[str], bool]:
-    """Whether a peer's address is in one of ``networks``; that of a Unix socket is empty, and trusted."""
+def _within(networks: Iterable[str]) -> Callable[[str], bool]:
+    """Whether a peer's address is in one of ``networks``; that of a Unix socket is empty, and counts as if it was."""
     known = tuple(map(ip_network, networks))
 
     @lru_cache(1_024)
-    def is_trusted(peer: str) -> bool:
+    def is_within(peer: str) -> bool:
         if not peer:
             return True
         address = ip_address(peer.partition("%")[0])
         mapped = getattr(address, "ipv4_mapped", None) or address
         return any(mapped in network for network in known)
 
-    return is_trusted
+    return is_within
 
 
 def _bounds(settings: Settings) -> Bounds:

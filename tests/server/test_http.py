@@ -1,9 +1,10 @@
 """The server against clients that are wrong, slow or too many."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,6 @@ from verifier.server.http import Bounds, HttpServer
 
 @pytest.fixture
 def issuer(tmp_path: Path) -> dict[str, Any]:
-    import json  # noqa: PLC0415 - only here
-
     path = tmp_path / "jwks.json"
     path.write_text(json.dumps({"keys": [public_jwk(private_key("EdDSA"))]}))
     return {"name": "main", "issuer": "https://issuer.example/", "audiences": [AUD], "jwks_file": str(path)}
@@ -111,6 +110,27 @@ async def test_a_compressed_body_is_not_taken(client: Client) -> None:
 async def test_a_body_that_says_it_is_too_long_is_413(client: Client) -> None:
     reply = await client.post("/verify", data=b"x" * 4096, headers={"Content-Type": "application/json"})
     assert reply.status == 413
+
+
+async def test_a_large_body_that_is_sent_at_once_is_read(issuer: dict[str, Any]) -> None:
+    """The next piece of it can come before aiohttp begins with the request."""
+    body = json.dumps({"token": "x" * 240_000}).encode()
+    head = f"POST /verify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    async with serve(settings(issuer)) as client:
+        assert b"token_too_large" in await exchange(client, head.encode() + body)
+
+
+async def test_a_body_that_nobody_waits_for_gets_no_second_answer(client: Client) -> None:
+    async with connection(client) as (reader, writer):
+        writer.write(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+        answer = await reader.readuntil(b"}")
+        writer.write(b"x" * 99_999)
+        await asyncio.sleep(0.05)
+        writer.write(b"x")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.2):
+                answer += await reader.read()
+    assert answer.count(b"HTTP/1.1 ") == 1
 
 
 async def test_a_body_that_turns_out_too_long_is_413(client: Client) -> None:

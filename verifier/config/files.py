@@ -2,15 +2,17 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator
+import ssl
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from verifier.config.loading import Problem
-from verifier.config.settings import IssuerSettings, RedisSettings, Settings
+from verifier.config.settings import IssuerSettings, RedisSettings, Settings, TlsSettings
 from verifier.core import keys, strict_json
 from verifier.core.sealing import KEY_BYTES
 
-ADMIN_TOKEN_BYTES = 16
+SECRET_BYTES = 16
 
 
 def file_problems(settings: Settings) -> tuple[Problem, ...]:
@@ -23,9 +25,12 @@ def file_problems(settings: Settings) -> tuple[Problem, ...]:
             for name, path, check in _files(issuer)
         ),
     ]
-    return tuple(
-        Problem(name, problem) for name, path, check in named if (problem := _problem(path, check)) is not None
-    )
+    return (*_problems(named), *data_port_problems(settings))
+
+
+def data_port_problems(settings: Settings) -> tuple[Problem, ...]:
+    """Those of the files without which the data port cannot be opened."""
+    return (*_caller_problems(settings), *_tls_problems(settings.tls))
 
 
 def sealing_keys(settings: RedisSettings) -> list[bytes]:
@@ -40,12 +45,43 @@ def sealing_keys(settings: RedisSettings) -> list[bytes]:
     return [_sealing_key(path.read_bytes()) for path in files]
 
 
-def admin_token(content: bytes) -> bytes:
-    """The token in the file's ``content``. Raises ``ValueError``."""
-    token = content.strip()
-    if len(token) < ADMIN_TOKEN_BYTES:
-        raise ValueError(f"an admin token has {ADMIN_TOKEN_BYTES} characters or more, found {len(token)}")
-    return token
+def secret(content: bytes) -> bytes:
+    """The secret in a file's ``content`` that others show us in a header: the admin token, or that of a caller.
+
+    Raises ``ValueError``.
+    """
+    found = content.strip()
+    if len(found) < SECRET_BYTES:
+        raise ValueError(f"expected {SECRET_BYTES} characters or more, found {len(found)}")
+    if any(not 0x20 <= byte <= 0x7E for byte in found):
+        raise ValueError("expected one line of printable ASCII, as it stands in a header")
+    return found
+
+
+def tls_context(settings: TlsSettings) -> ssl.SSLContext:
+    """TLS as ``settings`` want it. Raises ``OSError`` and ``ValueError``."""
+    if settings.certificate_file is None:
+        raise ValueError("there is no certificate_file")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.certificate_file, settings.key_file, password=_no_password)
+        if settings.client_ca_file is not None:
+            context.load_verify_locations(settings.client_ca_file)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except ssl.SSLError as error:
+        mismatch = "the key is not that of the certificate"
+        raise ValueError(mismatch if error.reason == "KEY_VALUES_MISMATCH" else _unusable(error)) from None
+    return context
+
+
+def _no_password() -> str:
+    """Without it, OpenSSL would ask at the terminal."""
+    raise ValueError("the key is encrypted")
+
+
+def _unusable(error: ssl.SSLError) -> str:
+    return f"expected a certificate, its key and authorities in PEM; OpenSSL says {error.reason or 'nothing more'}"
 
 
 def _sealing_key(content: bytes) -> bytes:
@@ -61,7 +97,7 @@ def _sealing_key(content: bytes) -> bytes:
 def _service_files(settings: Settings) -> Iterator[tuple[str, Path, Callable[[bytes], object]]]:
     redis = settings.redis
     if settings.ops.admin_token_file is not None:
-        yield "ops.admin_token_file", settings.ops.admin_token_file, admin_token
+        yield "ops.admin_token_file", settings.ops.admin_token_file, secret
     for name, path in (("key_file", redis.key_file), ("previous_key_file", redis.previous_key_file)):
         if path is not None:
             yield f"redis.{name}", path, _sealing_key
@@ -89,6 +125,34 @@ def _files(issuer: IssuerSettings) -> Iterator[tuple[str, Path, Callable[[bytes]
         yield "introspection.bearer_file", asked.bearer_file, _not_empty
     if asked is not None and asked.client_key_file is not None:
         yield "introspection.client_key_file", asked.client_key_file, keys.load_client_key
+
+
+def _caller_problems(settings: Settings) -> Iterator[Problem]:
+    owners: dict[bytes, str] = {}
+    for place, caller in enumerate(settings.callers):
+        name = f"callers[{place}].secret_file"
+        yield from _problems([(name, caller.secret_file, secret)])
+        with suppress(OSError, ValueError):
+            owner = owners.setdefault(secret(caller.secret_file.read_bytes()), caller.name)
+            if owner != caller.name:
+                yield Problem(name, f"holds the secret of {owner!r}: nobody could tell them apart")
+
+
+def _tls_problems(settings: TlsSettings) -> tuple[Problem, ...]:
+    unread = _problems((f"tls.{name}", path, _not_empty) for name, path in settings.files().items())
+    if unread or not settings.files():
+        return unread
+    try:
+        tls_context(settings)
+    except (OSError, ValueError) as error:
+        return (Problem("tls", str(error)),)
+    return ()
+
+
+def _problems(named: Iterable[tuple[str, Path, Callable[[bytes], object]]]) -> tuple[Problem, ...]:
+    return tuple(
+        Problem(name, problem) for name, path, check in named if (problem := _problem(path, check)) is not None
+    )
 
 
 def _problem(path: Path, check: Callable[[bytes], object]) -> str | None:

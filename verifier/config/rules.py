@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from verifier.config.values import suggestion
+from verifier.config.values import UNKNOWN_CALLER, suggestion
 from verifier.core.algorithms import SYMMETRIC
 from verifier.core.issuer import TENANT
 from verifier.presets import presets
@@ -88,6 +88,8 @@ def settings_problems(data: Mapping[str, Any]) -> list[InitErrorDetails]:
         *_route_rule(data),
         *_header_rule(data),
         *_aws_rule(data),
+        *_caller_rule(data),
+        *_tls_rule(data),
     ]
     names: dict[str, int] = {}
     owners: dict[str, str] = {}
@@ -303,6 +305,29 @@ def _header_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
     names = [str(name).lower() for name in _section(data, "identity_headers")]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield problem(f"{name} is there twice, as letters in another case make no other header", "identity_headers")
+
+
+def _caller_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
+    names: dict[str, int] = {}
+    callers = data.get("callers")
+    for place, caller in enumerate(callers if isinstance(callers, list | tuple) else ()):
+        name = _text(caller, "name") if isinstance(caller, Mapping) else ""
+        if name == UNKNOWN_CALLER:
+            yield problem("is what metrics call those that are refused", "callers", place, "name")
+        elif name and names.setdefault(name, place) != place:
+            yield problem(f"{name!r} is callers[{names[name]}] already", "callers", place, "name")
+    if data.get("callers_exempt") and not callers:
+        yield problem("does nothing without callers", "callers_exempt")
+
+
+def _tls_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
+    section = _section(data, "tls")
+    given = [name for name in ("certificate_file", "key_file", "client_ca_file") if section.get(name)]
+    for name in ("certificate_file", "key_file"):
+        if given and name not in given:
+            yield problem(f"is mandatory with {given[0]}", "tls", name)
+    if given and _text(data, "listen").startswith("unix:"):
+        yield problem("is for an address: a Unix socket stays on this machine, and has the mode of its file", "tls")
 
 
 def _https(url: str) -> str:

@@ -77,6 +77,32 @@ class GrpcSettings(_Section):
     )
 
 
+class CallerSettings(_Section):
+    """One caller that may ask on the data port, and on that of gRPC."""
+
+    name: Name = Field(description="Its label in metrics.")
+    secret_file: Path = Field(
+        description="What it shows in `X-Verifier-Secret`, of 16 characters or more. Read again when it changes."
+    )
+
+
+class TlsSettings(_Section):
+    """TLS on the data port. The files are read again when they change."""
+
+    certificate_file: Path | None = Field(
+        None,
+        description="Our certificate, and those between it and its authority, in PEM. Without it, there is no TLS.",
+    )
+    key_file: Path | None = Field(None, description="Its private key in PEM, not encrypted.")
+    client_ca_file: Path | None = Field(
+        None, description="Authorities in PEM. Clients must then show a certificate of one of them."
+    )
+
+    def files(self) -> dict[str, Path]:
+        """Those that there are, by the names of their keys; none without TLS."""
+        return {name: path for name, path in self if path is not None}
+
+
 class CacheSettings(_Section):
     """Verified identities in memory."""
 
@@ -424,6 +450,11 @@ class Settings(BaseSettings):
         ("127.0.0.0/8", "::1/128"),
         description="Addresses of gateways that may ask about the requests of others. A Unix socket always may.",
     )
+    callers: tuple[CallerSettings, ...] = Field(
+        (), description="Who may ask. Without any, nobody has to show a secret. A Unix socket never has to."
+    )
+    callers_exempt: tuple[Network, ...] = Field((), description="Addresses that need no secret of `callers`.")
+    tls: TlsSettings = TlsSettings()
     identity_headers: dict[HeaderName, Text] = Field(
         default_factory=dict,
         description="Header → claim (a name or a JSON Pointer), besides `X-Auth-Subject` and its like.",

@@ -13,6 +13,8 @@ from verifier.core.algorithms import KEY_TYPE
 from verifier.presets import presets
 
 EMPTY_LIST = "an empty list is refused: list what is accepted"
+UNKNOWN_CALLER = "unknown"
+"""What metrics call whoever shows no secret that is known."""
 _OTHER_HEADERS = frozenset(
     {
         "authorization",
@@ -38,6 +40,7 @@ _OTHER_HEADERS = frozenset(
         "vary",
         "www-authenticate",
         "x-request-id",
+        "x-verifier-secret",
     }
 )
 

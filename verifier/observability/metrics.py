@@ -106,6 +106,10 @@ class Metrics:
         self.http_errors = self._counter(
             "http_errors", "Requests refused by HTTP itself (404, 405, 408 …).", ("status",)
         )
+        self.callers = self._counter(
+            "callers", "Requests by the caller whose secret they show; unknown are those refused.", ("caller",)
+        )
+        self.handshakes_failed = self._counter("handshakes_failed", "TLS handshakes that came to nothing.")
         self.connections = self._gauge("connections", "Connections open on the data port.")
         self.connections_refused = self._counter("connections_refused", "Connections closed as too many were open.")
         self.log_lines_dropped = self._gauge("log_lines_dropped", "Log lines dropped as nobody read them.")

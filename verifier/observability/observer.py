@@ -1,6 +1,8 @@
 """One place where what happens becomes a metric and a log line, in the same words."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
+from time import monotonic
 
 from verifier.core.keys import Dropped, KeySet
 from verifier.core.revocation import Revocation
@@ -8,14 +10,22 @@ from verifier.core.verdict import Allowed, Denied, Verdict
 from verifier.observability.log import Logger, place
 from verifier.observability.metrics import Metrics
 
+REFUSALS_INTERVAL = 60.0
+"""Seconds between two lines about callers that were refused."""
+
 
 class Observer:
     """Told by the engine, the key sources and the servers."""
 
-    def __init__(self, metrics: Metrics, log: Logger, *, log_denials: bool) -> None:
+    def __init__(
+        self, metrics: Metrics, log: Logger, *, log_denials: bool, clock: Callable[[], float] = monotonic
+    ) -> None:
         self.metrics = metrics
         self.log = log
         self._log_denials = log_denials
+        self._clock = clock
+        self._callers_refused = 0
+        self._next_refusal_line = -math.inf
         self._lookups = {
             (tier, hit): metrics.cache_lookups.labels("identity", tier, "hit" if hit else "miss")
             for tier in ("memory", "shared")
@@ -43,6 +53,30 @@ class Observer:
 
     def http_error(self, status: int) -> None:
         self.metrics.http_errors.labels(str(status)).inc()
+
+    def expect_callers(self, names: Iterable[str]) -> None:
+        """So that there is a 0 for whoever has not asked yet."""
+        for name in names:
+            self.metrics.callers.labels(name)
+
+    def caller_admitted(self, name: str) -> None:
+        self.metrics.callers.labels(name).inc()
+
+    def caller_refused(self, name: str, peer: str) -> None:
+        """At most one line a minute: it takes no secret to cause them."""
+        self.metrics.callers.labels(name).inc()
+        self._callers_refused += 1
+        now = self._clock()
+        if now >= self._next_refusal_line:
+            self._next_refusal_line = now + REFUSALS_INTERVAL
+            self.log.warning("caller_refused", address=peer, entries=self._callers_refused)
+            self._callers_refused = 0
+
+    def file_unusable(self, name: str, detail: str) -> None:
+        self.log.error("file_unusable", kind=name, detail=f"the last one counts: {detail}")
+
+    def file_renewed(self, name: str) -> None:
+        self.log.info("file_renewed", kind=name)
 
     def cache_lookup(self, tier: str, *, hit: bool) -> None:
         self._lookups[tier, hit].inc()

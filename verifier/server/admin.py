@@ -1,13 +1,12 @@
 """``/admin`` on the ops port: the list of revocations, for whoever has the admin token."""
 
-import hmac
 import uuid
 from http import HTTPStatus
 from pathlib import Path
 from time import time
 from typing import Any
 
-from verifier.config.files import admin_token
+from verifier.config.files import secret
 from verifier.core import strict_json
 from verifier.core.issuer import Issuers
 from verifier.core.revocation import Kind, Revocation
@@ -15,6 +14,7 @@ from verifier.core.revoking import revocation
 from verifier.observability.observer import Observer
 from verifier.ports import SourceUnavailable
 from verifier.remote.http import in_file_thread
+from verifier.server import callers
 from verifier.server.http import Handler, Route, Routes
 from verifier.store.revocations import RevocationList, RevocationsFull
 from verifier.surfaces import answer
@@ -52,7 +52,7 @@ class Admin:
 
         async def guard(request: Request) -> Answer:
             try:
-                expected = admin_token(await in_file_thread(self._token_file.read_bytes))
+                expected = secret(await in_file_thread(self._token_file.read_bytes))
             except (OSError, ValueError):
                 return answer.http_error(503, "the admin token cannot be read")
             if not _has_token(request, expected):
@@ -110,5 +110,5 @@ class Admin:
 def _has_token(request: Request, expected: bytes) -> bool:
     values = request.values("authorization")
     scheme, _, given = values[0].partition(" ") if len(values) == 1 else ("", "", "")
-    same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), expected)
-    return same and scheme.lower() == "bearer"
+    found = callers.named({"admin": callers.digest(expected)}, [given.strip()])
+    return found is not None and scheme.lower() == "bearer"

@@ -17,9 +17,11 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from verifier.core.reasons import Reason
 from verifier.core.verdict import Denied
 from verifier.observability.observer import Observer
+from verifier.server import callers
+from verifier.server.callers import Admit
 from verifier.server.deciding import Decisions
 from verifier.server.listening import SocketFile
-from verifier.surfaces import ext_authz_grpc
+from verifier.surfaces import answer, ext_authz_grpc
 
 HEALTH_INTERVAL = 0.5
 """Seconds between two looks at whether we are ready."""
@@ -36,18 +38,24 @@ _BROKEN = Denied(Reason.MALFORMED_REQUEST, "the request could not be processed")
 
 class Check:
     """Answers Envoy's question. ``is_trusted`` says of a peer's address, empty for that of a Unix socket, whether it
-    may speak for others."""
+    may speak for others, and ``admit`` of that and its secrets whether it may ask at all (None: everybody)."""
 
-    def __init__(self, decisions: Decisions, observer: Observer, is_trusted: Callable[[str], bool]) -> None:
+    def __init__(
+        self, decisions: Decisions, observer: Observer, is_trusted: Callable[[str], bool], admit: Admit | None = None
+    ) -> None:
         self._decisions = decisions
         self._observer = observer
         self._is_trusted = is_trusted
+        self._admit = admit
 
     async def answer(self, raw: bytes, context: "grpc.aio.ServicerContext[bytes, CheckResponse]") -> CheckResponse:
         """``raw`` is not read by gRPC: what it cannot read, it would answer with an error, which may pass."""
         try:
+            asking = peer(context.peer())
+            if self._admit is not None and not self._admit(asking, _secrets(context)):
+                return ext_authz_grpc.unknown_caller(answer.http_error(403, callers.NOT_KNOWN))
             left = context.time_remaining()
-            request = ext_authz_grpc.request_of(raw, is_trusted=self._is_trusted(peer(context.peer())))
+            request = ext_authz_grpc.request_of(raw, is_trusted=self._is_trusted(asking))
             decided = await self._decisions.decide(
                 request,
                 ext_authz_grpc.read,
@@ -126,6 +134,11 @@ class GrpcPort:
         status = HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
         for service in (OVERALL_HEALTH, ext_authz_grpc.SERVICE):
             await self._health.set(service, status)
+
+
+def _secrets(context: "grpc.aio.ServicerContext[bytes, CheckResponse]") -> list[str]:
+    """What the caller shows; gRPC has names in lower case."""
+    return [str(value) for name, value in context.invocation_metadata() or () if name == callers.HEADER]
 
 
 def _options(connections: int) -> tuple[tuple[str, int], ...]:

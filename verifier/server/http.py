@@ -9,17 +9,21 @@ the minor version that this was written against.
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from aiohttp import ClientError, http_exceptions, web
+from aiohttp import ClientError, StreamReader, http_exceptions, web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from verifier.observability.observer import Observer
+from verifier.server import callers
+from verifier.server.callers import Admit
+from verifier.server.handshake import Handshakes
 from verifier.surfaces import answer
 from verifier.surfaces.surface import Answer, Request
 
@@ -52,6 +56,14 @@ class Bounds:
     keepalive_timeout: float
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Who comes in: whom ``admit`` does, over ``tls``. Without them everybody, in the clear."""
+
+    admit: Admit | None = None
+    tls: Callable[[], ssl.SSLContext] | None = None
+
+
 class HttpServer(web.Server):
     """Serves ``routes`` within ``bounds``; started by an ``aiohttp.web.ServerRunner``."""
 
@@ -62,6 +74,7 @@ class HttpServer(web.Server):
         observer: Observer,
         is_trusted: Callable[[str], bool] = lambda _: True,
         unreadable: Mapping[str, int] | None = None,
+        door: Door = Door(),
     ) -> None:
         """``is_trusted`` says of a peer's address, empty for that of a Unix socket, whether it may speak for others.
         ``unreadable``: path → status for requests that HTTP itself refuses, where it is not the usual one."""
@@ -72,13 +85,29 @@ class HttpServer(web.Server):
         self._unreadable = dict(unreadable or {})
         self._prefixes = tuple(path for path in routes if path.endswith("/"))
         self._observer = observer
+        self._admit = door.admit
+        self.handshakes = None if door.tls is None else self._handshakes(door.tls)
 
     def __call__(self) -> RequestHandler:
         return _Connection(self, self._loop)
 
     @property
+    def open(self) -> int:
+        """How many connections there are, those whose handshake is under way among them."""
+        return len(self._connections) + (0 if self.handshakes is None else len(self.handshakes.running))
+
+    @property
     def full(self) -> bool:
         return len(self._connections) >= self.bounds.connections
+
+    def _handshakes(self, context: Callable[[], ssl.SSLContext]) -> Handshakes:
+        return Handshakes(
+            context,
+            within=self.bounds.read_timeout,
+            has_room=lambda: self.open < self.bounds.connections,
+            refused=self.refused_connection,
+            failed=self._observer.metrics.handshakes_failed.inc,
+        )
 
     def unreadable(self, beginning: bytes) -> int | None:
         """The status for a request that begins so and cannot be read; None where it is the usual one."""
@@ -105,7 +134,9 @@ class HttpServer(web.Server):
             return _response(self.error(status, "the request could not be processed"), close=True)
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
-        path = _path(request.raw_path)
+        path, peer = _path(request.raw_path), _peer(request)
+        if self._admit is not None and not self._admit(peer, request.headers.getall(callers.HEADER, ())):
+            return self.error(403, callers.NOT_KNOWN)
         methods = self._routes.get(path) or next((self._routes[p] for p in self._prefixes if path.startswith(p)), None)
         if methods is None:
             return self.error(404, "nothing is served at this path")
@@ -118,9 +149,7 @@ class HttpServer(web.Server):
             if isinstance(taken, Answer):
                 return taken
             body = taken
-        return await route.handle(
-            Request(request.method, path, _headers(request), body, self._is_trusted(_peer(request)))
-        )
+        return await route.handle(Request(request.method, path, _headers(request), body, self._is_trusted(peer)))
 
     async def _body(self, request: web.BaseRequest, content_type: str) -> bytes | Answer:
         """The body, if it is of the expected type and within the bounds of size and time."""
@@ -149,7 +178,7 @@ class HttpServer(web.Server):
 class _Connection(RequestHandler):
     """One connection."""
 
-    __slots__ = ("_arrival", "_pending_bytes", "_server", "_unreadable")
+    __slots__ = ("_arrival", "_body", "_pending_bytes", "_server", "_unreadable")
 
     def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
         bounds = server.bounds
@@ -164,10 +193,13 @@ class _Connection(RequestHandler):
         )
         self._server = server
         self._arrival: asyncio.TimerHandle | None = None
+        self._body: StreamReader | None = None
         self._pending_bytes = 0
         self._unreadable: int | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self._server.handshakes is not None:
+            self._server.handshakes.over(self)
         if self._server.full:
             self._server.refused_connection()
             cast("asyncio.Transport", transport).abort()
@@ -179,7 +211,9 @@ class _Connection(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._current_request is None and not self._pending_bytes:
+        # Also before aiohttp says that it has a request, and after an answer that did not wait for the body.
+        in_body = self._body is not None and not self._body.is_eof()
+        if self._current_request is None and not self._pending_bytes and not in_body:
             self._unreadable = self._server.unreadable(data)
         if self._current_request is None:
             super().data_received(data)
@@ -191,7 +225,9 @@ class _Connection(RequestHandler):
             if self._messages and isinstance(self._messages[-1][0], _ErrInfo):
                 # aiohttp queues the error behind the request whose body it spoils, which would wait for the rest
                 self._current_request.content.set_exception(ValueError("broken framing"))
-        if self._messages or self._current_request is not None:
+        if self._messages:
+            self._body = self._messages[-1][1]
+        if in_body or self._messages or self._current_request is not None:
             self._arrived()
             return
         self._pending_bytes += len(data)
@@ -265,6 +301,7 @@ def _headers(request: web.BaseRequest) -> dict[str, list[str]]:
     headers: dict[str, list[str]] = {}
     for name, value in request.headers.items():
         headers.setdefault(name.lower(), []).append(value)
+    headers.pop(callers.HEADER, None)  # between the caller and us, and of no surface
     return headers
 
 

@@ -1,14 +1,19 @@
 """Where bytes come in: an address, or a Unix socket."""
 
+import asyncio
 import errno
 import os
 import socket
 import stat
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
+
+from verifier.server.handshake import Handshakes
+from verifier.server.http import HttpServer
 
 BACKLOG = 1_024
 
@@ -47,7 +52,7 @@ class SocketFile:
                 self._path.unlink()
 
 
-async def open_http(server: web.Server, listen: str, mode: int, within: float) -> tuple[str, Close]:
+async def open_http(server: HttpServer, listen: str, mode: int, within: float) -> tuple[str, Close]:
     """Serve on ``host:port`` or ``unix:/path`` (with the file's ``mode``).
 
     Returns the address as bound, also where port 0 was asked for, and what ends it: requests in progress then have
@@ -56,22 +61,72 @@ async def open_http(server: web.Server, listen: str, mode: int, within: float) -
     runner = web.ServerRunner(server, shutdown_timeout=within)
     await runner.setup()
     file: SocketFile | None = None
-    if listen.startswith("unix:"):
+    end_tls: Close | None = None
+    if server.handshakes is not None:
+        address, end_tls = await _open_tls(server, server.handshakes, *_host_and_port(listen))
+    elif listen.startswith("unix:"):
         address = listen
         file = SocketFile(Path(listen.removeprefix("unix:")), mode)
         await web.SockSite(runner, _unix_socket(file), backlog=BACKLOG).start()
     else:
-        host, _, port = listen.rpartition(":")
-        await web.TCPSite(runner, host.strip("[]") or None, int(port), backlog=BACKLOG).start()
-        bound_host, bound_port = runner.addresses[0][:2]
-        address = f"[{bound_host}]:{bound_port}" if ":" in bound_host else f"{bound_host}:{bound_port}"
+        await web.TCPSite(runner, *_host_and_port(listen), backlog=BACKLOG).start()
+        address = _written(runner.addresses[0])
 
     async def close() -> None:
+        if end_tls is not None:
+            await end_tls()
         await runner.cleanup()
         if file is not None:
             file.remove()
 
     return address, close
+
+
+async def _open_tls(server: HttpServer, handshakes: Handshakes, host: str | None, port: int) -> tuple[str, Close]:
+    """Serve over TLS on every address of ``host``."""
+    sockets = await _tcp_sockets(host, port)
+    accepting = [asyncio.create_task(handshakes.accept(listening, server)) for listening in sockets]
+
+    async def close() -> None:
+        for task in accepting:
+            task.cancel()
+        await asyncio.wait(accepting)
+        for listening in sockets:
+            listening.close()
+        await handshakes.stop()
+
+    return _written(sockets[0].getsockname()), close
+
+
+async def _tcp_sockets(host: str | None, port: int) -> list[socket.socket]:
+    """One for each address of ``host``. Raises ``OSError``."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    with ExitStack() as closing:
+        sockets = []
+        for family, _, _, _, address in dict.fromkeys(found):
+            try:
+                bound = socket.create_server(address, family=family, backlog=BACKLOG)
+            except OSError as error:
+                if error.errno == errno.EAFNOSUPPORT:  # every address, on a machine without IPv6
+                    continue
+                raise
+            bound.setblocking(False)
+            sockets.append(closing.enter_context(bound))
+        closing.pop_all()
+    if not sockets:
+        raise OSError(errno.EADDRNOTAVAIL, f"{host}: none of its addresses is one of this machine")
+    return sockets
+
+
+def _host_and_port(listen: str) -> tuple[str | None, int]:
+    """No host stands for every address."""
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]") or None, int(port)
+
+
+def _written(address: Any) -> str:
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _unix_socket(file: SocketFile) -> socket.socket:

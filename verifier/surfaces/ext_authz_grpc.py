@@ -22,7 +22,7 @@ from verifier.core.verdict import Denied, Principal, Verdict
 from verifier.surfaces import answer, forwarded
 from verifier.surfaces.forwarded import Told
 from verifier.surfaces.identity_headers import IdentityHeaders
-from verifier.surfaces.surface import Request
+from verifier.surfaces.surface import Answer, Request
 
 NAME = "ext_authz_grpc"
 SERVICE = "envoy.service.auth.v3.Authorization"
@@ -102,16 +102,26 @@ def write(verdict: Verdict, identity: IdentityHeaders, request_id: str) -> Check
     return CheckResponse(status=Status(code=_OK), ok_response=allow, dynamic_metadata=_metadata(verdict.principal))
 
 
+def unknown_caller(answered: Answer) -> CheckResponse:
+    """``answered`` to whoever may not ask. No reason: nothing was decided about a token."""
+    return CheckResponse(
+        status=Status(code=CODE[Family.INSUFFICIENT], message="unknown caller"), denied_response=_denied(answered)
+    )
+
+
 def _refusal(denied: Denied, request_id: str) -> CheckResponse:
-    answered = answer.refusal(denied)
     return CheckResponse(
         status=Status(code=CODE[denied.family], message=str(denied.reason)),
-        denied_response=DeniedHttpResponse(
-            status=HttpStatus(code=answered.status),
-            headers=_options([*answered.headers, ("X-Request-Id", request_id)]),
-            body=answered.body.decode("ascii"),
-        ),
+        denied_response=_denied(answer.refusal(denied), ("X-Request-Id", request_id)),
         dynamic_metadata=_struct({"reason": str(denied.reason)}),
+    )
+
+
+def _denied(answered: Answer, *headers: tuple[str, str]) -> DeniedHttpResponse:
+    return DeniedHttpResponse(
+        status=HttpStatus(code=answered.status),
+        headers=_options([*answered.headers, *headers]),
+        body=answered.body.decode("ascii"),
     )
 
 

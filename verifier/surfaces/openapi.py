@@ -106,7 +106,8 @@ def document(surfaces: Iterable[Surface]) -> Mapping[str, Any]:
         "info": {
             "title": "Token verifier",
             "version": __version__,
-            "description": "Answers whether a bearer token is good. The status is the decision.",
+            "description": "Answers whether a bearer token is good. The status is the decision. Where callers are"
+            " configured, each request shows a secret in the header X-Verifier-Secret, or gets 403 without a reason.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,

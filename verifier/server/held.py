@@ -1,0 +1,76 @@
+"""What is made of files, and made anew when they change, without a look at them for each request."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from verifier.observability.observer import Observer
+from verifier.remote.http import in_file_thread
+from verifier.remote.origins import FILE_INTERVAL
+
+Made = TypeVar("Made")
+
+
+class Held(Generic[Made]):
+    """``made`` is what ``make`` made of the contents of ``files``. While they cannot be used, the last one stays.
+
+    ``name`` is what the log calls it. The constructor reads, and raises ``OSError`` and what ``make`` raises.
+    """
+
+    def __init__(self, name: str, files: Iterable[Path], make: Callable[[Sequence[bytes]], Made]) -> None:
+        self.name = name
+        self._files = tuple(files)
+        self._make = make
+        self._contents = self._read()
+        self.made = make(self._contents)
+
+    @classmethod
+    async def of(cls, name: str, files: Iterable[Path], make: Callable[[Sequence[bytes]], Made]) -> "Held[Made]":
+        """Made apart from the loop."""
+        return await in_file_thread(cls, name, files, make)
+
+    def current(self) -> Made:
+        return self.made
+
+    def renew(self) -> bool:
+        """Look at the files; whether they were new. Raises as the constructor does, and is then as before."""
+        contents = self._read()
+        if contents == self._contents:
+            return False
+        self.made = self._make(contents)
+        self._contents = contents
+        return True
+
+    def _read(self) -> tuple[bytes, ...]:
+        return tuple(file.read_bytes() for file in self._files)
+
+
+@asynccontextmanager
+async def renewing(
+    held: Sequence[Held[Any]], observer: Observer, interval: float = FILE_INTERVAL
+) -> AsyncIterator[None]:
+    """Looks at the files of what is ``held`` every ``interval`` seconds, until the end of the ``async with``."""
+    looking = asyncio.create_task(_look(held, observer, interval))
+    try:
+        yield
+    finally:
+        looking.cancel()
+        await asyncio.wait({looking})
+
+
+async def _look(held: Sequence[Held[Any]], observer: Observer, interval: float) -> None:
+    """That a file cannot be used is told once, until it can again."""
+    broken: set[str] = set()
+    while True:
+        await asyncio.sleep(interval)
+        for one in held:
+            try:
+                if await in_file_thread(one.renew):
+                    observer.file_renewed(one.name)
+                broken.discard(one.name)
+            except (OSError, ValueError) as error:
+                if one.name not in broken:
+                    observer.file_unusable(one.name, str(error))
+                broken.add(one.name)
