@@ -24,4 +24,4 @@ def pack(target: Path) -> bytes:
 if __name__ == "__main__":
     made = Path(sys.argv[1])
     digest = pack(made)
-    print(f"{made}\nsha256  {digest.hex()}\nbase64  {base64.b64encode(digest).decode()}  (source_code_hash of Terraform)")
+    print(f"{made}\nsha256 {digest.hex()}\nsource_code_hash {base64.b64encode(digest).decode()}")
