@@ -1,17 +1,18 @@
-"""An authorizer of AWS API Gateway and AppSync: hands every event to the verifier, and its answer to AWS.
-
-What is no answer for AWS is an exception, never an allow, and tells nothing of the event, the token or the secret.
-"""
+"""Hands the events of AWS API Gateway and AppSync to the verifier, and its answers to AWS. What is no answer for AWS is
+an exception, never an allow, and tells nothing of the event, the token or the secret."""
 
 import json
 import os
 import select
-import socket
 import threading
 from contextlib import suppress
-from typing import Any
 from urllib.parse import urlsplit
 
+TYPE_CHECKING = (
+    False  # typing takes time to import; http.client takes more than all else, and is left to the first event
+)
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
 ENV = {name: value.strip() for name, value in os.environ.items() if name.startswith("VERIFIER_") and value.strip()}
 URL = urlsplit(ENV.get("VERIFIER_URL", ""))
 if URL.scheme not in {"http", "https"} or not URL.hostname or "@" in URL.netloc or URL.query or URL.fragment:
@@ -21,17 +22,18 @@ TIMEOUT = float(ENV.get("VERIFIER_TIMEOUT", "4"))
 if not 0 < TIMEOUT <= 10:
     raise ValueError("VERIFIER_TIMEOUT must be above 0 and at most 10, the seconds that AWS waits")
 SECRET = {"X-Verifier-Secret": ENV["VERIFIER_SECRET"].encode()} if "VERIFIER_SECRET" in ENV else {}
-kept: list[Any] = []  # the one connection, between events
+HEADERS = {"Content-Type": b"application/json", **SECRET}
+kept: "list[HTTPConnection]" = []  # the one connection, between events
 
 
 class Undecided(Exception):  # noqa: N818 - no error of this program
     """There is no answer for AWS."""
 
 
-def handler(event: object, context: Any) -> dict[str, Any]:
+def handler(event: object, context: object) -> dict[str, object]:
     remaining = getattr(context, "get_remaining_time_in_millis", lambda: 60_000)
-    seconds = min(TIMEOUT, remaining() / 1000 - 0.1)  # Lambda must be told of an exception before it ends the function
-    status, answer = Asking(json.dumps(event).encode()).within(seconds)
+    # Lambda must be told of an exception before it ends the function.
+    status, answer = Asking(json.dumps(event).encode()).within(min(TIMEOUT, remaining() / 1000 - 0.1))
     if status == 401:
         raise Exception("Unauthorized")  # noqa: TRY002 - API Gateway answers 401 to this very text
     if status not in {200, 403} or not isinstance(answer, dict):
@@ -44,19 +46,19 @@ class Asking(threading.Thread):
 
     def __init__(self, question: bytes) -> None:
         super().__init__(daemon=True)
-        self.connection: Any = kept.pop() if kept else None
-        self.answer: tuple[int, Any] | None = None
+        self.connection = kept.pop() if kept else None
+        self.answer: tuple[int, object] | None = None
         self.question, self.error, self.left = question, "no answer in time", False
 
-    def within(self, seconds: float) -> tuple[int, Any]:
+    def within(self, seconds: float) -> tuple[int, object]:
         self.start()
         self.join(seconds)
-        if self.answer is not None:
+        if self.answer and self.connection:
             kept.append(self.connection)  # and no other: what comes late must not be the answer to the next question
             return self.answer
         self.left = True
-        with suppress(OSError, AttributeError, TypeError):  # TLS's own shutdown would have it go on in plain text
-            socket.socket.shutdown(self.connection.sock, socket.SHUT_RDWR)
+        with suppress(OSError, AttributeError):  # the plain shutdown: after TLS's own, plain text would follow
+            super(type(self.connection.sock), self.connection.sock).shutdown(2)  # type: ignore[union-attr, arg-type]
         raise Undecided(f"the verifier could not be asked: {self.error}")
 
     def run(self) -> None:
@@ -67,8 +69,8 @@ class Asking(threading.Thread):
             if self.connection:
                 self.connection.close()
 
-    def ask(self) -> tuple[int, Any]:
-        import http.client  # noqa: PLC0415 - takes longer to import than all else
+    def ask(self) -> tuple[int, object]:
+        import http.client  # noqa: PLC0415 - see above
         import ssl  # noqa: PLC0415
 
         if self.connection and self.connection.sock and not select.select([self.connection.sock], [], [], 0)[0]:
@@ -86,12 +88,10 @@ class Asking(threading.Thread):
         self.connection.connect()  # here, as it can be left meanwhile
         return self.exchange(self.connection)
 
-    def exchange(self, connection: Any) -> tuple[int, Any]:
-        """The status, and the answer if it is JSON."""
+    def exchange(self, connection: "HTTPConnection") -> tuple[int, object]:
         if self.left:
             raise TimeoutError
-        headers = {"Content-Type": "application/json", **SECRET}
-        connection.request("POST", f"{URL.path.rstrip('/')}/aws/authorizer", self.question, headers)
+        connection.request("POST", f"{URL.path.rstrip('/')}/aws/authorizer", self.question, HEADERS)
         answer = connection.getresponse()
         body = answer.read(65_536)
         if answer.status < 200 or answer.length or not answer.isclosed():
