@@ -293,8 +293,12 @@ def test_what_came_unasked_is_not_the_answer_to_the_next_question(
 
 @pytest.mark.parametrize("status", [102, 103])
 def test_an_answer_after_an_interim_one_is_not_the_next(status: int, shim: ModuleType, verifier: StubVerifier) -> None:
-    interim = f"HTTP/1.1 {status} Wait\r\n\r\n".encode()
-    verifier.behave = lambda line, asked: line.sendall(interim + answer(200, asked.event))
+    def early_and_late(line: socket.socket, asked: Asked) -> None:
+        line.sendall(f"HTTP/1.1 {status} Wait\r\n\r\n".encode())
+        time.sleep(0.05)
+        line.sendall(answer(200, asked.event))
+
+    verifier.behave = early_and_late
     undecided(shim, {"number": 1})
     verifier.behave = lambda line, asked: line.sendall(answer(200, asked.event))
     assert shim.handler({"number": 2}, None) == {"number": 2}
@@ -313,12 +317,13 @@ def test_an_answer_that_was_cut_off_is_none(sent: int, shim: ModuleType, verifie
     undecided(shim)
 
 
-@pytest.mark.parametrize("status", [200, 401])
-def test_a_body_that_is_json_already_but_not_whole_is_no_answer(
-    status: int, shim: ModuleType, verifier: StubVerifier
+@pytest.mark.parametrize(("status", "content_type"), [(200, "application/json"), (401, "application/problem+json")])
+@pytest.mark.parametrize("body", [b"{}", b""])
+def test_an_answer_whose_body_is_shorter_than_it_says_is_none(
+    status: int, content_type: str, body: bytes, shim: ModuleType, verifier: StubVerifier
 ) -> None:
     def cuts_off(line: socket.socket, _asked: Asked) -> bool:
-        line.sendall(answer(status, ALLOW, length=2_000))
+        line.sendall(answer(status, body, content_type, length=2_000))
         return False
 
     verifier.behave = cuts_off
