@@ -8,11 +8,10 @@ import threading
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-TYPE_CHECKING = (
-    False  # typing takes time to import; http.client takes more than all else, and is left to the first event
-)
+TYPE_CHECKING = False  # typing is slow to import; http.client is slower than all else, and left to the first event
 if TYPE_CHECKING:
     from http.client import HTTPConnection
+
 ENV = {name: value.strip() for name, value in os.environ.items() if name.startswith("VERIFIER_") and value.strip()}
 URL = urlsplit(ENV.get("VERIFIER_URL", ""))
 if URL.scheme not in {"http", "https"} or not URL.hostname or "@" in URL.netloc or URL.query or URL.fragment:
@@ -89,6 +88,7 @@ class Asking(threading.Thread):
         return self.exchange(self.connection)
 
     def exchange(self, connection: "HTTPConnection") -> tuple[int, object]:
+        """The status, and the answer if it is JSON."""
         if self.left:
             raise TimeoutError
         connection.request("POST", f"{URL.path.rstrip('/')}/aws/authorizer", self.question, HEADERS)
