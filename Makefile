@@ -12,7 +12,7 @@ FUZZ_EXAMPLES ?= 50000
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links \
 	--custom-compile-command "make lock" --upgrade
 
-.PHONY: help setup run test check fmt e2e traefik istio-tools fuzz bench-sharing bench-replicas bench-routes docs lock clean
+.PHONY: help setup run test check fmt e2e traefik istio-tools fuzz bench-sharing bench-replicas bench-routes bench-shim lambda-zip docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -68,6 +68,12 @@ bench-replicas: $(READY) ## Measure three replicas, revocations, and a Redis tha
 
 bench-routes: $(READY) ## Measure finding a route among one and among a thousand
 	@$(BIN)/python -m benchmarks.routes
+
+bench-shim: $(READY) ## Measure what the Lambda authorizer adds to a request, and its import
+	@$(BIN)/python -m benchmarks.shim
+
+lambda-zip: $(READY) ## Pack the Lambda authorizer: dist/authorizer.zip, the same bytes everywhere
+	@$(BIN)/python deploy/lambda/package.py dist/authorizer.zip
 
 docs: $(READY) ## Write the generated parts of docs/
 	$(BIN)/python -m tests.generated_docs
