@@ -1,5 +1,4 @@
-"""Hands the events of AWS API Gateway and AppSync to the verifier, and its answers to AWS. What is no answer for AWS is
-an exception, never an allow, and tells nothing of the event, the token or the secret."""
+"""Hands authorizer events to the verifier, and its answers to AWS. What is none is an exception, and never an allow."""
 
 import json
 import os
@@ -8,7 +7,9 @@ import threading
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-TYPE_CHECKING = False  # typing is slow to import; http.client is slower than all else, and left to the first event
+# Slower to import than all else: begun here, where Lambda gives us most of a processor, and there by the first event.
+threading.Thread(target=__import__, args=("http.client",), daemon=True).start()
+TYPE_CHECKING = False  # as typing is slow to import, too
 if TYPE_CHECKING:
     from http.client import HTTPConnection
 
@@ -30,8 +31,7 @@ class Undecided(Exception):  # noqa: N818 - no error of this program
 
 
 def handler(event: object, context: object) -> dict[str, object]:
-    remaining = getattr(context, "get_remaining_time_in_millis", lambda: 60_000)
-    # Lambda must be told of an exception before it ends the function.
+    remaining = getattr(context, "get_remaining_time_in_millis", lambda: 60_000)  # then Lambda ends us, and says less
     status, answer = Asking(json.dumps(event).encode()).within(min(TIMEOUT, remaining() / 1000 - 0.1))
     if status == 401:
         raise Exception("Unauthorized")  # noqa: TRY002 - API Gateway answers 401 to this very text

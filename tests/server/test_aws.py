@@ -552,10 +552,11 @@ async def test_a_usage_plans_key_comes_from_a_claim_or_a_map(issuer: FakeIssuer)
         assert "usageIdentifierKey" not in await answer(client, other)
 
 
-async def test_nothing_of_the_event_is_logged(client: Client, issuer: FakeIssuer) -> None:
+async def test_nothing_of_the_event_is_logged_but_the_id_that_aws_gave_it(client: Client, issuer: FakeIssuer) -> None:
     token = bearer(issuer, scope="other")
     await ask(client, rest_request(token, "GET", "/request"))
     text = client.log_stream.getvalue()
+    assert client.log()[-1]["request_id"] == "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
     assert "insufficient_scope" in text
     assert token.split(".")[1] not in text
     assert "192.0.2.7" not in text

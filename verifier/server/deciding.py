@@ -66,8 +66,9 @@ class Decisions:
         Raises nothing but ``CancelledError`` and what ``read`` raises.
         """
         began = time.perf_counter()
-        request_id, trace_id = _request_id(request), _trace_id(request)
         asked = (self._refused(request) if for_gateways else None) or read(request)
+        told = asked.request_id if isinstance(asked, Exchange) else ""
+        request_id, trace_id = _request_id(request, told), _trace_id(request)
         refused, answer = asked if isinstance(asked, Denied) else None, None
         verdicts: Sequence[Verdict]
         if isinstance(asked, Denied):
@@ -113,8 +114,8 @@ class Decisions:
         return deciding.result() if done else _OUT_OF_TIME
 
 
-def _request_id(request: Request) -> str:
-    values = request.values("x-request-id")
+def _request_id(request: Request, told: str) -> str:
+    values = request.values("x-request-id") or (told,)
     if len(values) == 1 and _REQUEST_ID.fullmatch(values[0]):
         return values[0]
     return uuid.uuid4().hex

@@ -149,7 +149,7 @@ def _read(authorizer: _Authorizer, request: Request) -> Asked:
     question: Question | Denied = Question(authorization, token, target=target, wants_reach=is_policy)
     if target is not None and is_policy and not event.is_consistent:
         question = Denied(Reason.ROUTE_DENIED, "the event tells method and path twice, and not the same")
-    return Exchange(question, settle)
+    return Exchange(question, settle, aws_event.request_id(event))
 
 
 def _with_policy(authorizer: _Authorizer, asked: _Asked, arn: Arn, verdict: Verdict) -> Settled:

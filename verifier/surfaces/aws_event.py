@@ -139,6 +139,11 @@ def credentials(event: Event, places: Places) -> tuple[tuple[str, ...], str | No
     return values, others[0] if others else None
 
 
+def request_id(event: Event) -> str:
+    """What AWS calls the request; empty where it does not say it."""
+    return _text(_section(event.members, "requestContext"), "requestId")
+
+
 def is_kept_apart(event: Event) -> bool:
     """Whether an answer that is kept for this request is kept for its method and path alone. What the client sent
     itself, as a header that is an identity source too, says nothing about that."""

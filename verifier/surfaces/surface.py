@@ -60,10 +60,12 @@ class Settled:
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """One question, or its refusal, where more than the verdict goes into the answer. ``settle`` may turn an allow
-    that cannot be told into a denial, and nothing into an allow."""
+    that cannot be told into a denial, and nothing into an allow. ``request_id`` is what whoever asks calls the request,
+    where the body tells it."""
 
     question: Question | Denied
     settle: Callable[[Verdict], Settled]
+    request_id: str = ""
 
 
 Asked = Sequence[Question | Denied] | Exchange | Denied
