@@ -1,0 +1,102 @@
+"""Who may ask, how much, and for what."""
+
+import resource
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+
+from verifier.config import ConfigError, Settings
+from verifier.config.files import data_port_problems, secret, tls_context
+from verifier.core import claim_path
+from verifier.core.routes import Routes as RouteTable
+from verifier.observability.observer import Observer
+from verifier.remote.http import in_file_thread
+from verifier.server.callers import Callers, digest
+from verifier.server.held import Held, renewing
+from verifier.server.http import Bounds, Door
+from verifier.surfaces import aws, surfaces
+from verifier.surfaces.aws_context import Form
+from verifier.surfaces.aws_event import Places
+from verifier.surfaces.surface import Surface
+
+OTHER_DESCRIPTORS = 128
+"""Descriptors that clients cannot take: without them keys could not be fetched, and withdrawn ones would stay."""
+MOST_DESCRIPTORS = 1_048_576
+
+HEADER_SLACK = 4_096
+"""Room in a header line beyond the longest token, so that one that is a little too long is told so."""
+
+
+def configured_surfaces(settings: Settings, table: RouteTable) -> tuple[Surface, ...]:
+    """All of them, that for AWS as it is configured."""
+    wanted = settings.aws
+    options = aws.Options(
+        mode=aws.Mode(wanted.policy),
+        gives_policies=wanted.http_answers == "policy",
+        is_uncached=wanted.http_cache == "off",
+        form=Form(wanted.context),
+        claims=wanted.context_claims,
+        places=Places(wanted.token_header, wanted.token_query, wanted.token_cookie, wanted.bare_tokens),
+        usage_keys=None
+        if wanted.usage_key_claim is None
+        else aws.UsageKeys(claim_path.parse(wanted.usage_key_claim), wanted.usage_keys),
+        hosts=wanted.hosts,
+        most_held=settings.decision_max_age,
+    )
+    own = aws.surface(options, table)
+    return tuple(own if surface.name == own.name else surface for surface in surfaces())
+
+
+async def open_door(settings: Settings, observer: Observer, stack: AsyncExitStack) -> Door:
+    """Who may ask, and how. Raises ``ConfigError`` where the files that say so cannot be used."""
+    problems = await in_file_thread(data_port_problems, settings)
+    if problems:
+        raise ConfigError(problems)
+    digests = {one.name: await Held.of(f"callers.{one.name}", [one.secret_file], _digest) for one in settings.callers}
+    tls_files = settings.tls.files().values()
+    tls = [await Held.of("tls", tls_files, lambda _: tls_context(settings.tls))] if tls_files else []
+    await stack.enter_async_context(renewing([*digests.values(), *tls], observer))
+    callers = Callers(digests, within(settings.callers_exempt), observer)
+    return Door(callers.admit if digests else None, tls[0].current if tls else None)
+
+
+def _digest(contents: Sequence[bytes]) -> bytes:
+    return digest(secret(contents[0]))
+
+
+def within(networks: Iterable[str]) -> Callable[[str], bool]:
+    """Whether a peer's address is in one of ``networks``; that of a Unix socket is empty, and counts as if it was."""
+    known = tuple(map(ip_network, networks))
+
+    @lru_cache(1_024)
+    def is_within(peer: str) -> bool:
+        if not peer:
+            return True
+        address = ip_address(peer.partition("%")[0])
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        return any(mapped in network for network in known)
+
+    return is_within
+
+
+def data_bounds(settings: Settings) -> Bounds:
+    """Of the data port, as far as the machine has descriptors for its connections."""
+    limits = settings.limits
+    ports = 1 if settings.grpc.listen is None else 2
+    return Bounds(
+        header_bytes=limits.token_bytes + HEADER_SLACK,
+        body_bytes=limits.body_bytes,
+        connections=max(1, min(limits.connections, (_descriptors() - OTHER_DESCRIPTORS) // ports)),
+        read_timeout=limits.read_timeout,
+        keepalive_timeout=limits.keepalive_timeout,
+    )
+
+
+def _descriptors() -> int:
+    """How many descriptors this process may have, after asking for as many as it can."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(soft, wanted)

@@ -1,0 +1,119 @@
+"""Whom the tokens are from: where keys are fetched, and who is asked about tokens."""
+
+from contextlib import AsyncExitStack
+
+import aiohttp
+
+from verifier.config import IssuerSettings, Settings
+from verifier.config.issuers import core_issuer
+from verifier.config.settings import IntrospectionSettings
+from verifier.core.issuer import TENANT
+from verifier.core.keys import KeySet
+from verifier.observability.observer import Observer
+from verifier.remote import fleet, origins
+from verifier.remote.fleet import FleetOrigin
+from verifier.remote.http import Access, HttpClient, open_session
+from verifier.remote.introspector import (
+    Auth,
+    CallLimits,
+    Client,
+    Endpoint,
+    FixedEndpoint,
+    HttpIntrospector,
+)
+from verifier.remote.key_source import Freshness, RefreshingKeys
+from verifier.remote.metadata import DiscoveredAddress
+from verifier.remote.origins import FILE_INTERVAL, Origin
+from verifier.store.memory import MemoryCache
+from verifier.store.redis import RedisStore
+
+
+def origin_of(issuer: IssuerSettings, http: HttpClient) -> Origin:
+    """Where the keys of ``issuer`` come from."""
+    access = Access(issuer.ca_file, issuer.bearer_file, issuer.allow_insecure_http)
+    if issuer.jwks_file is not None:
+        return origins.jwks_file(issuer.jwks_file)
+    if issuer.public_key_files is not None:
+        return origins.pem_files(issuer.public_key_files)
+    if issuer.secret_file is not None:
+        return origins.secret_file(issuer.secret_file, issuer.algorithms)
+    if issuer.jwks_uri is not None:
+        return origins.JwksUri(http, issuer.jwks_uri, access)
+    base = issuer.discovery_url if TENANT in issuer.issuer else None
+    return origins.Discovered(http, issuer.issuer, access, base=base)
+
+
+def key_sources(
+    settings: Settings, http: HttpClient, observer: Observer, cache: MemoryCache, store: RedisStore | None
+) -> dict[str, RefreshingKeys]:
+    """For each issuer that has keys. The cache forgets what a key proved that is gone."""
+
+    def changed(issuer: str, keys: KeySet) -> None:
+        cache.retain(issuer, keys.held)
+
+    return {
+        issuer.name: RefreshingKeys(
+            issuer=issuer.name,
+            origin=origin,
+            freshness=freshness,
+            observer=observer,
+            on_change=changed,
+        )
+        for issuer in settings.issuers
+        for origin, freshness in (_origin(settings, issuer, http, store),)
+        if issuer.introspect != "only"
+    }
+
+
+def _origin(
+    settings: Settings, issuer: IssuerSettings, http: HttpClient, store: RedisStore | None
+) -> tuple[Origin, Freshness]:
+    """Where the issuer's keys come from, and how often. Keys in files are each replica's own."""
+    origin, freshness = origin_of(issuer, http), _freshness(settings, issuer)
+    if store is None or isinstance(origin, origins.Files):
+        return origin, freshness
+    return FleetOrigin(origin, store, core_issuer(issuer).fingerprint, freshness), fleet.patient(freshness)
+
+
+def _freshness(settings: Settings, issuer: IssuerSettings) -> Freshness:
+    """A file is looked at every few seconds: it costs nothing, and nobody else is asked."""
+    keys = settings.keys
+    if issuer.jwks_file or issuer.public_key_files or issuer.secret_file:
+        return Freshness(FILE_INTERVAL, keys.max_stale, FILE_INTERVAL, keys.deadline)
+    return Freshness(keys.refresh, keys.max_stale, keys.unknown_kid_cooldown, keys.deadline)
+
+
+async def open_introspectors(
+    settings: Settings, http: HttpClient, stack: AsyncExitStack
+) -> dict[str, HttpIntrospector]:
+    """For each issuer that is asked about tokens. Their calls have connections of their own, so that none of them
+    waits for one of another issuer, or keeps keys from being fetched."""
+    session = await stack.enter_async_context(open_session(per_host=0))
+    made = {
+        issuer.name: _introspector(issuer, issuer.introspection, http, session)
+        for issuer in settings.issuers
+        if issuer.introspection is not None
+    }
+    for introspector in made.values():
+        stack.push_async_callback(introspector.stop)
+    return made
+
+
+def _introspector(
+    issuer: IssuerSettings, asked: IntrospectionSettings, http: HttpClient, session: aiohttp.ClientSession
+) -> HttpIntrospector:
+    access = Access(issuer.ca_file, None, issuer.allow_insecure_http)
+    secret_file = asked.client_secret_file or asked.client_key_file or asked.bearer_file
+    if secret_file is None:
+        raise ValueError(f"issuer {issuer.name!r} has no credentials for introspection")
+    endpoint: Endpoint = DiscoveredAddress(http, issuer.issuer, access, "introspection_endpoint")
+    if asked.endpoint is not None:
+        endpoint = FixedEndpoint(asked.endpoint)
+    return HttpIntrospector(
+        http=HttpClient(session, asked.deadline),
+        issuer=issuer.issuer,
+        endpoint=endpoint,
+        access=access,
+        client=Client(Auth(asked.auth), asked.client_id or "", secret_file),
+        limits=CallLimits(asked.deadline, asked.max_calls),
+    )

@@ -1,0 +1,85 @@
+"""What replicas share, and what each has by itself where there is no Redis."""
+
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from verifier.config import Settings
+from verifier.config.files import sealing_keys
+from verifier.core.algorithms import KEY_TYPE, WORTH_SHARING
+from verifier.core.sealing import Sealer
+from verifier.observability.observer import Observer
+from verifier.ports import Limits, SharedIdentities
+from verifier.remote.http import in_file_thread
+from verifier.store.clients import connect
+from verifier.store.redis import RedisStore
+from verifier.store.revocation_log import SharedList
+from verifier.store.revocations import LocalList, RevocationList
+from verifier.store.servers import parse as parse_servers
+from verifier.store.shared import NotShared, Shared
+
+
+async def open_store(settings: Settings, observer: Observer, stack: AsyncExitStack) -> RedisStore | None:
+    """Where replicas meet; None where there is but one."""
+    redis = settings.redis
+    if redis.url is None:
+        return None
+    servers = parse_servers(redis.url)
+    if redis.password_file is not None:
+        password = await _password(redis.password_file)
+        servers = replace(servers, credentials=replace(servers.credentials, password=password))
+    if redis.sentinel_password_file is not None:
+        servers = replace(servers, sentinel_password=await _password(redis.sentinel_password_file))
+    ca_file = None if redis.ca_file is None else str(redis.ca_file)
+    store = RedisStore(
+        connect(servers, timeout=redis.timeout, connections=redis.connections, ca_file=ca_file),
+        sealer=Sealer(await in_file_thread(sealing_keys, redis)),
+        prefix=redis.prefix,
+        timeout=redis.timeout,
+        connections=redis.connections,
+        observer=observer,
+    )
+    stack.push_async_callback(store.stop)
+    return store
+
+
+async def _password(file: Path) -> str:
+    return (await in_file_thread(file.read_text)).strip()
+
+
+def shared_identities(settings: Settings, store: RedisStore | None) -> SharedIdentities:
+    """Identities that replicas ask each other for."""
+    if store is None or settings.cache.share == "never":
+        return NotShared()
+    return Shared(store)
+
+
+def engine_limits(settings: Settings, store: RedisStore | None) -> Limits:
+    """What the engine keeps to."""
+    share = "never" if store is None else settings.cache.share
+    return Limits(
+        token_bytes=settings.limits.token_bytes,
+        waiting=settings.limits.waiting,
+        shared_algorithms={
+            "never": frozenset[str](),
+            "auto": WORTH_SHARING,
+            "always": frozenset(KEY_TYPE),
+        }[share],
+        shared_for=settings.cache.max_ttl,
+    )
+
+
+def revocation_list(settings: Settings, observer: Observer, store: RedisStore | None) -> RevocationList:
+    """The one list of all replicas, or our own."""
+    wanted = settings.revocations
+    if store is None:
+        return LocalList(wanted.max_entries)
+    deny = wanted.when_unfollowed == "deny"
+    return SharedList(
+        store,
+        max_entries=wanted.max_entries,
+        grace=wanted.grace,
+        deny=deny,
+        keep=wanted.keep,
+        observer=observer,
+    )
