@@ -258,6 +258,7 @@ class Engine:
         """What depends on the time, on revocations and on the request. Nobody, without an identity, may only take
         what is for everybody, and meets no demand."""
         principal, good_for, reach = None, policy.NEVER, None
+        standing: Principal | None = None
         if identity is None or issuer is None:
             if rule.access is not Access.ANONYMOUS or question.requirement != policy.NOTHING:
                 return Denied(Reason.MISSING_TOKEN, bearer.MISSING)
@@ -274,6 +275,7 @@ class Engine:
                     return _unavailable(Reason.REVOCATIONS_UNAVAILABLE, unfollowed, issuer.name)
                 self._sources.revocations.held.check(principal, identity.content, issuer, now)
                 policy.check(question.requirement, principal, issuer.leeway, now)
+                standing = principal
                 reach = self._routes.reach(principal, issuer.leeway, now) if question.wants_reach else None
                 routes.check_access(rule)
                 policy.check(rule.requirement, principal, issuer.leeway, now)
@@ -281,7 +283,7 @@ class Engine:
                 ends = (policy.met_until(demand, principal) for demand in demands)
                 good_for = min(claims.stands_until(principal, issuer), *ends) - now
             except Rejected as refusal:
-                return Denied(refusal.reason, refusal.detail, issuer.name, demanded, reach=reach)
+                return Denied(refusal.reason, refusal.detail, issuer.name, demanded, principal=standing, reach=reach)
         return Allowed(principal, good_for, reach)
 
 

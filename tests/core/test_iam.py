@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.core.test_claims import identified
 from tests.support import NOW
-from verifier.core import iam, policy
+from verifier.core import policy
 from verifier.core.iam import METHODS, UNUSUAL, Plan, Plans
 from verifier.core.paths import Form
 from verifier.core.policy import Requirement
@@ -77,7 +77,7 @@ def denied(found: Plan | None) -> list[str]:
     return [resource for resource in found.denied if resource not in UNUSUAL]
 
 
-SEGMENTS = ("a", "b", "Pets")
+SEGMENTS = ("a", "b", "Pets", "~")
 SCOPES = ("read", "write", "admin")
 PATTERN_SEGMENTS = st.sampled_from([*SEGMENTS, "*", "*", "é"])
 PATTERNS = st.builds(
@@ -90,7 +90,7 @@ ROUTES = st.builds(
         path, *methods, scopes=" ".join(scopes), access=access, condition=condition
     ),
     PATTERNS,
-    st.lists(st.sampled_from(["GET", "POST", "HEAD"]), max_size=2),
+    st.lists(st.sampled_from(["GET", "POST", "HEAD", "OTHER"]), max_size=2),
     st.lists(st.sampled_from(SCOPES), max_size=1),
     st.sampled_from(
         [Access.AUTHENTICATED, Access.AUTHENTICATED, Access.AUTHENTICATED, Access.DENIED, Access.ANONYMOUS]
@@ -104,7 +104,7 @@ TABLES = st.builds(
     st.sampled_from([frozenset[Form](), ANY_CASE, frozenset(Form)]),
 )
 REQUEST_SEGMENTS = st.one_of(
-    st.sampled_from([*SEGMENTS, "pets", "A", "PETS", "7", "x.y", "*", "?*", "GET"]),
+    st.sampled_from([*SEGMENTS, "pets", "A", "PETS", "7", "x.y", "*", "?*", "GET", "~", "OTHER"]),
     st.sampled_from(["%61", "..", ".", "", "a;b", "a%2Fb", "%2e%2e", "\\", "a#b", "%C3%A9", "%zz", "%00"]),
     st.text("aA7.%", min_size=1, max_size=3),
 )
@@ -202,7 +202,7 @@ def test_literals_that_no_path_can_hold_as_they_are_matter_not() -> None:
 def test_a_policy_is_evaluated_as_iam_does() -> None:
     found = plan(table(route("/pets/{id}", "PUT")))
     assert found is not None
-    assert iam.allows(found, "PUT/pets/7")
-    assert not iam.allows(found, "PUT/pets/7/8")
-    assert not iam.allows(found, "PUT/pets/%37")
-    assert not iam.allows(found, "GET/pets/7")
+    assert found.allows("PUT/pets/7")
+    assert not found.allows("PUT/pets/7/8")
+    assert not found.allows("PUT/pets/%37")
+    assert not found.allows("GET/pets/7")

@@ -318,7 +318,7 @@ async def test_what_the_client_sends_does_not_count_as_the_method_and_the_path(
 async def test_a_yes_is_given_where_nothing_is_kept_or_routes_decide_nothing(issuer: FakeIssuer) -> None:
     event = http_2(bearer(issuer), "GET", "/request")
     event["identitySource"] = event["identitySource"][:1]
-    async with serve(_settings(issuer, {"http_cache": "off"})) as client:
+    async with serve(_settings(issuer, {"http_ttl": "zero"})) as client:
         assert (await answer(client, event))["isAuthorized"] is True
     async with serve(_settings(issuer, routes=[], default_route="authenticated")) as client:
         assert (await answer(client, event))["isAuthorized"] is True

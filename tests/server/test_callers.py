@@ -1,6 +1,7 @@
 """Who may ask: callers that show a secret, on the data port and on that of gRPC."""
 
 import asyncio
+import io
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,10 +15,12 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from tests import grpc_check
 from tests.support import ADMIN_TOKEN, AUD, Client, FakeIssuer, Reply, eventually, serve, settings
+from verifier.observability.log import open_log
 from verifier.observability.metrics import Metrics
 from verifier.observability.observer import REFUSALS_INTERVAL, Observer
-from verifier.server.callers import Callers, digest, named
+from verifier.server.callers import Callers, digest, is_secret
 from verifier.server.deciding import Decided, Decisions
+from verifier.server.reloading import Reloaded
 from verifier.surfaces.surface import Request
 
 SECRET = secrets.token_hex(16)
@@ -260,7 +263,7 @@ async def test_while_a_secret_cannot_be_read_the_last_one_counts(
     assert (line["level"], line["kind"]) == ("error", "callers.lambda")
 
 
-def test_every_secret_is_compared_and_only_by_its_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_secret_is_compared_and_only_by_its_digest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """So the time tells neither which one is nearly right nor how long it is."""
     compared: list[tuple[bytes, bytes]] = []
 
@@ -269,13 +272,17 @@ def test_every_secret_is_compared_and_only_by_its_digest(monkeypatch: pytest.Mon
         return one == other
 
     monkeypatch.setattr("verifier.server.callers.hmac.compare_digest", compare)
-    digests = {name: digest(name.encode()) for name in "abc"}
-    assert named(digests, ["a"]) == "a"
-    assert compared == [(digests["a"], known) for known in digests.values()]
+    files = {name: tmp_path / name for name in "abc"}
+    for name, file in files.items():
+        file.write_text(name)
+    digests = {name: Reloaded(name, [file], lambda contents: digest(contents[0])) for name, file in files.items()}
+    observer = Observer(Metrics(), open_log("json", "info", io.StringIO()), log_denials=True)
+    assert Callers(digests, lambda _: False, observer).admit("192.0.2.1", ["a"])
+    assert compared == [(digests["a"].value, known.value) for known in digests.values()]
 
 
 def test_a_secret_is_compared_as_bytes() -> None:
-    assert named({"a": digest(b"\xff\xfe")}, ["\udcff\udcfe"]) == "a"
+    assert is_secret("\udcff\udcfe", digest(b"\xff\xfe"))
 
 
 # gRPC

@@ -13,9 +13,10 @@ from verifier.core.routes import Routes as RouteTable
 from verifier.observability.observer import Observer
 from verifier.remote.http import in_file_thread
 from verifier.server.callers import Callers, digest
-from verifier.server.held import Held, renewing
 from verifier.server.http import Bounds, Door
+from verifier.server.reloading import Reloaded, reloading
 from verifier.surfaces import aws, surfaces
+from verifier.surfaces.aws_answer import Mode, UsageKeys
 from verifier.surfaces.aws_context import Form
 from verifier.surfaces.aws_event import Places
 from verifier.surfaces.surface import Surface
@@ -32,17 +33,17 @@ def configured_surfaces(settings: Settings, table: RouteTable) -> tuple[Surface,
     """All of them, that for AWS as it is configured."""
     wanted = settings.aws
     options = aws.Options(
-        mode=aws.Mode(wanted.policy),
-        gives_policies=wanted.http_answers == "policy",
-        is_uncached=wanted.http_cache == "off",
+        mode=Mode(wanted.policy),
+        policies_for_http=wanted.http_answers == "policy",
+        keeps_nothing=wanted.http_ttl == "zero",
         form=Form(wanted.context),
         claims=wanted.context_claims,
         places=Places(wanted.token_header, wanted.token_query, wanted.token_cookie, wanted.bare_tokens),
         usage_keys=None
         if wanted.usage_key_claim is None
-        else aws.UsageKeys(claim_path.parse(wanted.usage_key_claim), wanted.usage_keys),
+        else UsageKeys(claim_path.parse(wanted.usage_key_claim), wanted.usage_keys),
         hosts=wanted.hosts,
-        most_held=settings.decision_max_age,
+        max_hold=settings.decision_max_age,
     )
     own = aws.surface(options, table)
     return tuple(own if surface.name == own.name else surface for surface in surfaces())
@@ -53,12 +54,15 @@ async def open_door(settings: Settings, observer: Observer, stack: AsyncExitStac
     problems = await in_file_thread(data_port_problems, settings)
     if problems:
         raise ConfigError(problems)
-    digests = {one.name: await Held.of(f"callers.{one.name}", [one.secret_file], _digest) for one in settings.callers}
+    digests = {
+        caller.name: await Reloaded.of(f"callers.{caller.name}", [caller.secret_file], _digest)
+        for caller in settings.callers
+    }
     tls_files = settings.tls.files().values()
-    tls = [await Held.of("tls", tls_files, lambda _: tls_context(settings.tls))] if tls_files else []
-    await stack.enter_async_context(renewing([*digests.values(), *tls], observer))
+    tls = [await Reloaded.of("tls", tls_files, lambda _: tls_context(settings.tls))] if tls_files else []
+    await stack.enter_async_context(reloading([*digests.values(), *tls], observer))
     callers = Callers(digests, within(settings.callers_exempt), observer)
-    return Door(callers.admit if digests else None, tls[0].current if tls else None)
+    return Door(callers.admit if digests else None, (lambda: tls[0].value) if tls else None)
 
 
 def _digest(contents: Sequence[bytes]) -> bytes:

@@ -59,17 +59,17 @@ def check(file: Path, method: str, url: str, token: str | None, as_json: bool) -
 
 @command.command("lint")
 @_FILE
+@click.option("--aws", is_flag=True, help="Also find whom API Gateway can be given no policy of all routes for.")
 @json_option
-def lint(file: Path, as_json: bool) -> None:
-    """Find routes of FILE that can never match, pairs where only their order decides, and, with a section aws, whom
-    API Gateway can be given no policy of all routes for.
+def lint(file: Path, aws: bool, as_json: bool) -> None:
+    """Find routes of FILE that can never match, and pairs where only their order decides.
 
     Ends with 1 where there are routes that can never match.
     """
     settings = settings_or_exit(file)
     table = core_routes(settings)
     never, order = shadowed(table.all), crossing(table.all)
-    beyond = _beyond_iam(table, settings.aws.hosts.values()) if "aws" in settings.model_fields_set else []
+    beyond = _beyond_iam(table, settings.aws.hosts.values()) if aws else []
     if as_json:
         print_json({"never": never, "order": order, "beyond_iam": beyond})
     else:
@@ -86,7 +86,7 @@ def _beyond_iam(table: Routes, hosts: Iterable[str | None]) -> list[str]:
     return [
         who
         for who, taken in (("whoever meets every demand", every), ("whoever meets none", none))
-        if any(plans.of(host, Reach(None, taken, is_open)) is None for host in set(hosts) or {None})
+        if any(plans.of(host, Reach(taken, is_open)) is None for host in set(hosts) or {None})
     ]
 
 

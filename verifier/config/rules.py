@@ -297,8 +297,8 @@ def _aws_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
     section = _section(data, "aws")
     if section.get("usage_keys") and not section.get("usage_key_claim"):
         yield problem("does nothing without usage_key_claim", "aws", "usage_keys")
-    if section.get("http_answers") == "policy" and "http_cache" in section:
-        yield problem("does nothing with http_answers: policy", "aws", "http_cache")
+    if section.get("http_answers") == "policy" and "http_ttl" in section:
+        yield problem("does nothing with http_answers: policy", "aws", "http_ttl")
 
 
 def _header_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:

@@ -382,16 +382,17 @@ class AwsSettings(_Section):
     policy: Literal["routes", "api", "method"] = Field(
         "routes",
         description="What a policy speaks of: everything that the principal may do on this API and stage, so that it "
-        "may be kept for other routes; the whole stage, whatever the routes say; or the requested method alone.",
+        "may be kept for other routes; the whole stage, whatever the routes say; or the requested method alone. Simple "
+        "answers and AppSync's are for one request, and routes are always asked.",
     )
     http_answers: Literal["simple", "policy"] = Field(
         "simple", description="What HTTP APIs with payload format 2.0 take: yes and no, or policies."
     )
-    http_cache: Literal["keyed", "off"] = Field(
-        "keyed",
-        description="A simple answer is kept for all that has the same identity sources. `keyed`: where routes decide, "
-        "a yes is given only if these hold method and path (`$context.httpMethod`, `$context.path`). `off` says that "
-        "nothing is kept (a TTL of 0).",
+    http_ttl: Literal["any", "zero"] = Field(
+        "any",
+        description="HTTP APIs apply a simple answer, for their TTL, to all that has the same identity sources. Where "
+        "routes decide, a yes is given only if these hold method and path (`$context.httpMethod`, `$context.path`), "
+        "unless `zero` says that the TTL is 0.",
     )
     context: Literal["claims", "flat", "safe"] = Field(
         "claims",
@@ -400,11 +401,14 @@ class AwsSettings(_Section):
     )
     context_claims: Texts | None = Field(None, description="Names of the claims to hand on; all without it.")
     token_header: values.LowerHeader = Field(
-        "authorization", description="The header that holds the token, where the event does not say it itself."
+        "authorization", description="The header that holds the token. `TOKEN` events and AppSync name none."
     )
     token_query: Text | None = Field(None, description="A query parameter that may hold the token.")
     token_cookie: Text | None = Field(None, description="A cookie that may hold the token.")
-    bare_tokens: bool = Field(False, description="A header may hold the token without the word `Bearer`.")
+    bare_tokens: bool = Field(
+        False,
+        description="The token may come without the word `Bearer`. Of an HTTP API's identity sources it is the first.",
+    )
     usage_key_claim: Text | None = Field(
         None, description="The claim (a name or a JSON Pointer) that is the API key of a usage plan, or names it."
     )

@@ -23,10 +23,10 @@ class Segment:
     is_named: bool = False
 
 
-OTHER = Segment("~")
-"""A segment that nobody speaks of."""
+OTHER = Segment("/")
+"""What nobody speaks of, as a segment or a method: neither holds a slash, so that no route can name it."""
 
-Verdict = str | None
+Grant = str | None
 """The condition under which something is allowed, empty for none; None where it is denied."""
 
 _Place = tuple[int, int]
@@ -66,8 +66,8 @@ class RouteStates:
         self._patterns = tuple(route.pattern for route, _ in relevant)
         self._folded = tuple(map(_folded, self._patterns))
         self._folds = not routes.permits(Form.LETTER_CASE)
-        self._verdicts: tuple[Verdict, ...] = tuple(route.condition if may else None for route, may in relevant)
-        self._default: Verdict = "" if default else None
+        self._grants: tuple[Grant, ...] = tuple(route.condition if may else None for route, may in relevant)
+        self._default: Grant = "" if default else None
         self._after: dict[tuple[State, str], State] = {}
         self.methods = frozenset(name for methods in self._methods for name in methods)
 
@@ -87,12 +87,12 @@ class RouteStates:
             self._after[state, segment.text] = known
         return known
 
-    def verdict(self, state: State) -> Verdict:
+    def grant(self, state: State) -> Grant:
         """What applies to a path that ends here, with or without a last slash."""
         found = _first(state, self._patterns)
         if state.folded is not None and _first(state.folded, self._folded) != found:
             return None
-        return self._default if found is None else self._verdicts[found]
+        return self._default if found is None else self._grants[found]
 
     def segments(self, state: State, also: Iterable[str] = ()) -> tuple[Segment, ...]:
         """One for each kind that the table, or whoever names ``also``, tells from others here, the widest first. Of

@@ -183,7 +183,7 @@ class Routes:
             return access is not Access.DENIED and policy.meets(requirement, principal, leeway, now)
 
         routes = tuple(may(route.access, route.requirement) for route in self.all)
-        return Reach(principal, routes, may(self.default))
+        return Reach(routes, may(self.default))
 
     def permits(self, form: Form) -> bool:
         """Whether paths may be spelled so."""

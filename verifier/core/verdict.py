@@ -31,11 +31,10 @@ class Principal:
 class Reach:
     """What else somebody may do, for those who apply one answer to other requests too.
 
-    ``routes`` says of each route, in the order of the table, whether ``principal`` may take it; ``default``, whether
-    what no route matches. Without a principal it is what anybody may do.
+    ``routes`` says of each route, in the order of the table, whether it may be taken; ``default``, whether what no
+    route matches may be done.
     """
 
-    principal: Principal | None
     routes: tuple[bool, ...]
     default: bool
 
@@ -58,8 +57,8 @@ class Denied:
     """The token is not good for what was asked, or nobody can say so now (family ``unavailable``).
 
     ``issuer`` is the configured name, empty when none matched. ``scopes`` are those that were demanded,
-    for the challenge of RFC 6750 §3. ``retry_after`` is in seconds and only set when undecided. ``reach`` is there
-    where it was asked for, and the token is good for other things.
+    for the challenge of RFC 6750 §3. ``retry_after`` is in seconds and only set when undecided. ``principal`` is
+    there where the token is good and the request is not, and ``reach`` then, if it was asked for.
     """
 
     reason: Reason
@@ -67,6 +66,7 @@ class Denied:
     issuer: str = ""
     scopes: tuple[str, ...] = ()
     retry_after: int | None = None
+    principal: Principal | None = field(default=None, repr=False)
     reach: Reach | None = None
 
     @property

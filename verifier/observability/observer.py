@@ -43,10 +43,9 @@ class Observer:
         if self._log_denials:
             self._write_denial(surface, verdict, outcome, {"request_id": request_id, "trace_id": trace_id})
 
-    def policy_given(self, policy: str) -> None:
-        """Of IAM, to API Gateway; empty where none was."""
-        if policy:
-            self.metrics.aws_policies.labels(policy).inc()
+    def policy_given(self, kind: str) -> None:
+        """Of IAM, to API Gateway."""
+        self.metrics.aws_policies.labels(kind).inc()
 
     def took(self, surface: str, seconds: float) -> None:
         self.metrics.decision_seconds.labels(surface).observe(seconds)

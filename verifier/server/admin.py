@@ -110,5 +110,5 @@ class Admin:
 def _has_token(request: Request, expected: bytes) -> bool:
     values = request.values("authorization")
     scheme, _, given = values[0].partition(" ") if len(values) == 1 else ("", "", "")
-    found = callers.named({"admin": callers.digest(expected)}, [given.strip()])
-    return found is not None and scheme.lower() == "bearer"
+    is_ours = callers.is_secret(given.strip(), callers.digest(expected))
+    return is_ours and scheme.lower() == "bearer"

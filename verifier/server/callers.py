@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from verifier.config.values import UNKNOWN_CALLER
 from verifier.observability.observer import Observer
-from verifier.server.held import Held
+from verifier.server.reloading import Reloaded
 
 Admit = Callable[[str, Sequence[str]], bool]
 """Whether the caller at a peer's address, empty for that of a Unix socket, may ask, by the values that it shows."""
@@ -19,17 +19,10 @@ def digest(secret: bytes) -> bytes:
     return hashlib.sha256(secret).digest()
 
 
-def named(digests: Mapping[str, bytes], shown: Sequence[str]) -> str | None:
-    """The name of the one whose secret is ``shown``, once; None where it is nobody's.
-
-    Digests are compared, each of them: the time tells neither which one is nearly right, nor how long it is. A header
-    may hold any bytes; those that are no text stand in it as surrogates.
-    """
-    if len(shown) != 1:
-        return None
-    given = digest(shown[0].encode("utf-8", "surrogateescape"))
-    fitting = [name for name, known in digests.items() if hmac.compare_digest(given, known)]
-    return fitting[0] if fitting else None
+def is_secret(shown: str, known: bytes) -> bool:
+    """Whether ``known`` is the digest of what is ``shown``. The time tells neither how much of it is right, nor how
+    long it is. A header may hold any bytes; those that are no text stand in it as surrogates."""
+    return hmac.compare_digest(digest(shown.encode("utf-8", "surrogateescape")), known)
 
 
 class Callers:
@@ -37,7 +30,7 @@ class Callers:
     socket, whether it needs none."""
 
     def __init__(
-        self, digests: Mapping[str, Held[bytes]], is_exempt: Callable[[str], bool], observer: Observer
+        self, digests: Mapping[str, Reloaded[bytes]], is_exempt: Callable[[str], bool], observer: Observer
     ) -> None:
         self._digests = digests
         self._is_exempt = is_exempt
@@ -48,9 +41,10 @@ class Callers:
         """Whether the caller at the address ``peer``, who shows these values of the header, may ask. It is counted."""
         if self._is_exempt(peer):
             return True
-        name = named({name: one.made for name, one in self._digests.items()}, shown)
-        if name is None:
+        # Each of them is compared, so that the time does not tell which one it is.
+        fitting = [name for name, one in self._digests.items() if is_secret(shown[0], one.value)] if shown else []
+        if len(shown) != 1 or not fitting:
             self._observer.caller_refused(UNKNOWN_CALLER, peer)
             return False
-        self._observer.caller_admitted(name)
+        self._observer.caller_admitted(fitting[0])
         return True

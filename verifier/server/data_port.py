@@ -38,8 +38,10 @@ def _handler(surface: Surface, endpoint: Endpoint, decisions: Decisions, max_age
         refuse = endpoint.refuse or answer.refusal
         if decided.refused is not None:
             answered = refuse(decided.refused)
+        elif decided.answer is not None or endpoint.write is None:
+            answered = decided.answer or answer.decision(decided.verdicts[0])
         else:
-            answered = decided.answer or endpoint.write(decided.verdicts)
+            answered = endpoint.write(decided.verdicts)
         headers = [*answered.headers, ("X-Request-Id", decided.request_id)]
         verdict = decided.verdicts[0]
         if endpoint.for_gateways and isinstance(verdict, Allowed):

@@ -76,7 +76,8 @@ class Decisions:
         elif isinstance(asked, Exchange):
             settled = asked.settle((await self._all((asked.question,), within))[0])
             verdicts, answer = (settled.verdict,), settled.answer
-            self._observer.policy_given(settled.policy)
+            if settled.policy is not None:
+                self._observer.policy_given(settled.policy)
         else:
             verdicts = await self._all(asked, within)
         for verdict in verdicts:

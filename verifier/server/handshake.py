@@ -54,7 +54,7 @@ class Handshakes:
         if shaking:
             await asyncio.wait(shaking)
 
-    def over(self, protocol: asyncio.BaseProtocol) -> None:
+    def forget(self, protocol: asyncio.BaseProtocol) -> None:
         """It is connected, and counts elsewhere from here on; or never will be."""
         self.running.pop(protocol, None)
 
@@ -70,4 +70,4 @@ class Handshakes:
         except OSError:  # what is no TLS, a time that is over, a connection that is
             self.failed()
         finally:
-            self.over(protocol)
+            self.forget(protocol)

@@ -199,7 +199,7 @@ class _Connection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if self._server.handshakes is not None:
-            self._server.handshakes.over(self)
+            self._server.handshakes.forget(self)
         if self._server.full:
             self._server.refused_connection()
             cast("asyncio.Transport", transport).abort()

@@ -14,6 +14,7 @@ from verifier.surfaces.surface import Surface
 _PARTS = frozenset(
     {
         "answer",
+        "aws_answer",
         "aws_context",
         "aws_event",
         "body",

@@ -10,7 +10,7 @@ from verifier.core.verdict import Principal
 
 Value = str | int | float | bool
 
-OURS = "verifier_"
+RESERVED = "verifier_"
 """What names of fields begin with that are no claims."""
 
 _EXACT = 2**53
@@ -30,7 +30,7 @@ def context(principal: Principal, form: Form, names: tuple[str, ...] | None = No
     claims = {
         name: value
         for name, value in principal.claims.items()
-        if value is not None and (names is None or name in names) and not name.startswith(OURS)
+        if value is not None and (names is None or name in names) and not name.startswith(RESERVED)
     }
     told: dict[str, Value]
     if form is Form.SAFE:

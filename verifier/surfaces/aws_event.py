@@ -1,11 +1,11 @@
 """What AWS asks its authorizers: events of REST, HTTP and WebSocket APIs of API Gateway, and of AppSync.
 
-REST APIs tell a path percent-encoded, as it came. HTTP APIs decode it, and with it go out what they decoded; so what
-they tell is encoded again before it is read.
+REST APIs tell a path percent-encoded, as it came. HTTP APIs decode it, and what they decoded goes out to the service;
+so what they tell is encoded again before it is read.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -17,12 +17,13 @@ from verifier.core.verdict import Denied
 from verifier.surfaces import body
 
 Members = Mapping[str, Any]
+Values = Mapping[str, tuple[str, ...]]
 
 MOST_ARN = 512
 """Characters of an ARN in a policy, for API Gateway."""
 
 _ARN = re.compile(
-    r"(arn:aws[a-z-]*:execute-api:([a-z0-9-]+):[0-9]+:([A-Za-z0-9_-]+)/([A-Za-z0-9_$-]+)/)(.*)", re.ASCII | re.DOTALL
+    r"(arn:(aws[a-z-]*):execute-api:([a-z0-9-]+):[0-9]+:([A-Za-z0-9_-]+)/([A-Za-z0-9_$-]+)/)(.*)", re.ASCII | re.DOTALL
 )
 _BEARER = re.compile(r"bearer +\S", re.ASCII | re.IGNORECASE)
 _UNENCODED = "/!$&'()*+,;=:@~"
@@ -45,6 +46,7 @@ class Arn:
 
     text: str
     stage: str
+    partition: str
     region: str
     api: str
     stage_name: str
@@ -64,15 +66,37 @@ class Arn:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Sent:
+    """What the client sent, by name; those of headers are in lower case."""
+
+    headers: Values
+    query: Values
+    cookies: Values
+
+    def values(self) -> list[str]:
+        """All of it."""
+        return [value for named in (self.headers, self.query, self.cookies) for one in named.values() for value in one]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Event:
-    """``target`` is what the request wants to do, without a host. ``identity`` are the values that a cached answer is
-    kept under, as far as they are told. ``is_consistent``: what is told twice is told alike."""
+    """``target`` is what the request wants to do, without a host. ``brought`` is the token where AWS picks it out
+    itself, as the client wrote it. ``is_consistent``: what is told twice is told alike.
+
+    ``identity`` are the values that a simple answer is kept under; ``methods`` and ``paths``, those that stand for this
+    method and for this path among them.
+    """
 
     kind: Kind
-    members: Members
-    arn: Arn | None
+    api: str
     target: Target
+    sent: Sent
+    arn: Arn | None = None
+    brought: str | None = None
     identity: tuple[str, ...] = ()
+    methods: frozenset[str] = frozenset()
+    paths: frozenset[str] = frozenset()
+    request_id: str = ""
     is_consistent: bool = True
 
     def __repr__(self) -> str:
@@ -81,7 +105,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where the token is, where the event does not say it itself. ``bare``: a header may hold it without a scheme."""
+    """Where the token is, where AWS does not pick it out. ``bare``: it may come without a scheme."""
 
     header: str = "authorization"
     query: str | None = None
@@ -93,7 +117,7 @@ def read(members: Members) -> Event | Denied:
     """The event that ``members`` are, or what they lack to be one."""
     context = _section(members, "requestContext")
     if "type" not in members and "authorizationToken" in members and "apiId" in context:
-        return Event(Kind.APPSYNC, members, None, _target(members, "POST", "/graphql"))
+        return _appsync(members, context)
     told = members.get("routeArn", members.get("methodArn"))
     found = _ARN.fullmatch(told) if isinstance(told, str) else None
     if found is None:
@@ -102,59 +126,76 @@ def read(members: Members) -> Event | Denied:
     if members.get("version") in ("1.0", "2.0"):
         return _http(members, context, arn)
     if members.get("type") == "TOKEN":
-        return Event(Kind.REST, members, arn, _target(members, *_method_and_path(arn)))
-    if members.get("type") != "REQUEST":
-        return body.malformed("expected an event of type TOKEN or REQUEST")
-    if "connectionId" in context or "eventType" in context:
-        return Event(Kind.WEBSOCKET, members, arn, _target(members, "GET", f"/{arn.resource}"))
-    method, path = _method_and_path(arn)
-    alike = members.get("httpMethod", method) == method and paths.is_told_alike(_text(members, "path") or path, path)
-    return Event(Kind.REST, members, arn, _target(members, method, path), is_consistent=alike)
+        sent = Sent({}, {}, {})
+        token = _text(members, "authorizationToken")
+        return Event(Kind.REST, arn.api, _target(sent, *_method_and_path(arn)), sent, arn, token)
+    if members.get("type") == "REQUEST":
+        return _request(members, context, arn)
+    return body.malformed("expected an event of type TOKEN or REQUEST")
 
 
 def host(event: Event, hosts: Mapping[str, str]) -> str | None:
     """The host that routes are judged for: that of ``hosts``, by API and stage or by API, or that of AWS. It depends on
-    nothing that another request could have otherwise, as a policy may be applied to that, too."""
-    if event.arn is None:
-        values = _headers(event.members, "host")
-        return values[0] if len(values) == 1 else None
+    nothing that another request could have otherwise, as the answer may be applied to that, too. AppSync's is not
+    known."""
     arn = event.arn
+    if arn is None:
+        return hosts.get(event.api)
     given = hosts.get(f"{arn.api}/{arn.stage_name}") or hosts.get(arn.api)
-    return given or f"{arn.api}.execute-api.{arn.region}.amazonaws.com".lower()
+    top = "com.cn" if arn.partition == "aws-cn" else "com"
+    return given or f"{arn.api}.execute-api.{arn.region}.amazonaws.{top}".lower()
 
 
 def credentials(event: Event, places: Places) -> tuple[tuple[str, ...], str | None]:
     """Values like those of an ``Authorization`` header, and a token without a scheme, where there is one."""
-    members = event.members
-    if event.kind is Kind.APPSYNC or members.get("type") == "TOKEN":
-        values = tuple(filter(None, [_text(members, "authorizationToken")]))
+    values: tuple[str, ...]
+    if event.brought is not None:
+        values = (event.brought,) if event.brought else ()
     else:
-        sent = _headers(members, places.header)
+        sent = event.sent.headers.get(places.header, ())
         values = (*sent, *(one for one in event.identity if one not in sent and _BEARER.match(one)))
+        if not values and places.bare:
+            values = event.identity[:1]
     if places.bare and len(values) == 1 and not _BEARER.match(values[0]):
         return (), values[0]
-    others = (*_query(members, places.query), *_cookies(members, places.cookie))
+    query = event.sent.query.get(places.query, ()) if places.query else ()
+    cookies = event.sent.cookies.get(places.cookie, ()) if places.cookie else ()
+    others = (*query, *cookies)
     if len(others) > 1:
         return (*values, *others), None
     return values, others[0] if others else None
 
 
-def request_id(event: Event) -> str:
-    """What AWS calls the request; empty where it does not say it."""
-    return _text(_section(event.members, "requestContext"), "requestId")
-
-
 def is_kept_apart(event: Event) -> bool:
     """Whether an answer that is kept for this request is kept for its method and path alone. What the client sent
     itself, as a header that is an identity source too, says nothing about that."""
-    context = _section(event.members, "requestContext")
-    http = _section(context, "http")
-    route = _text(context, "routeKey").partition(" ")[0]
-    methods = {_text(http, "method"), _text(context, "routeKey") if route == _text(http, "method") else ""} - {""}
-    told = {_text(http, "path"), _text(event.members, "rawPath")} - {""}
-    sent = [value for name in ("headers", "queryStringParameters") for value in _section(event.members, name).values()]
+    sent = event.sent.values()
     sure = {value for value in event.identity if event.identity.count(value) > sent.count(value)}
-    return not methods.isdisjoint(sure) and not told.isdisjoint(sure)
+    return bool(event.methods & sure) and bool(event.paths & sure)
+
+
+def _appsync(members: Members, context: Members) -> Event:
+    sent = Sent(_lower(_section(members, "requestHeaders")), {}, {})
+    return Event(
+        Kind.APPSYNC,
+        _text(context, "apiId"),
+        Target("POST", None, "/graphql"),
+        sent,
+        brought=_text(members, "authorizationToken"),
+        request_id=_text(context, "requestId"),
+    )
+
+
+def _request(members: Members, context: Members, arn: Arn) -> Event:
+    """Of a REST API, or of a WebSocket."""
+    sent, request_id = _sent(members), _text(context, "requestId")
+    if "connectionId" in context or "eventType" in context:
+        target = _target(sent, "GET", f"/{arn.resource}")
+        return Event(Kind.WEBSOCKET, arn.api, target, sent, arn, request_id=request_id)
+    method, path = _method_and_path(arn)
+    alike = members.get("httpMethod", method) == method and paths.is_told_alike(_text(members, "path") or path, path)
+    target = _target(sent, method, path)
+    return Event(Kind.REST, arn.api, target, sent, arn, request_id=request_id, is_consistent=alike)
 
 
 def _http(members: Members, context: Members, arn: Arn) -> Event:
@@ -163,15 +204,21 @@ def _http(members: Members, context: Members, arn: Arn) -> Event:
     method = _text(http, "method") if is_second else _text(members, "httpMethod")
     told = _text(members, "rawPath" if is_second else "path")
     own_method, own = _method_and_path(arn)
+    path = told
     if told != own and arn.stage_name != "$default":
-        told = "/" + told.removeprefix(f"/{arn.stage_name}").removeprefix("/")
+        path = "/" + told.removeprefix(f"/{arn.stage_name}").removeprefix("/")
+    sent, route = _sent(members), _text(context, "routeKey")
     return Event(
         Kind.HTTP_2 if is_second else Kind.HTTP_1,
-        members,
+        arn.api,
+        _target(sent, method, quote(path, _UNENCODED, errors="surrogatepass")),
+        sent,
         arn,
-        _target(members, method, quote(told, _UNENCODED, errors="surrogatepass")),
-        _identity(members),
-        is_consistent=(own_method, own) == (method, told),
+        identity=_identity(members),
+        methods=frozenset({method} | ({route} if route.partition(" ")[0] == method else set())),
+        paths=frozenset({told, _text(http, "path")} - {""}),
+        request_id=_text(context, "requestId"),
+        is_consistent=(own_method, own) == (method, path),
     )
 
 
@@ -180,8 +227,8 @@ def _method_and_path(arn: Arn) -> tuple[str, str]:
     return method, f"/{path}"
 
 
-def _target(members: Members, method: str, path: str) -> Target:
-    asked, origin = _headers(members, "access-control-request-method"), _headers(members, "origin")
+def _target(sent: Sent, method: str, path: str) -> Target:
+    asked, origin = (sent.headers.get(name, ()) for name in ("access-control-request-method", "origin"))
     is_preflight = method == "OPTIONS" and len(asked) == len(origin) == 1 and all((*asked, *origin))
     return Target(method, None, path, asked[0] if is_preflight else None)
 
@@ -192,29 +239,33 @@ def _identity(members: Members) -> tuple[str, ...]:
     return tuple(one for one in values if isinstance(one, str))
 
 
-def _headers(members: Members, name: str) -> tuple[str, ...]:
-    """All values of the header ``name`` (lower case), whatever its letters are."""
-    return tuple(_values(members, "multiValueHeaders", "headers", lambda one: one.lower() == name))
-
-
-def _query(members: Members, name: str | None) -> tuple[str, ...]:
-    return tuple(_values(members, "multiValueQueryStringParameters", "queryStringParameters", lambda one: one == name))
-
-
-def _values(members: Members, several: str, one: str, is_meant: Callable[[str], bool]) -> Iterator[str]:
-    """Values of what has a name that is meant: from where each name has several, or else but one."""
-    section = _section(members, several)
-    for name, values in (section or _section(members, one)).items():
-        if is_meant(name):
-            yield from (value for value in (values if isinstance(values, list) else [values]) if isinstance(value, str))
-
-
-def _cookies(members: Members, name: str | None) -> tuple[str, ...]:
-    """Values of the cookie ``name`` (RFC 6265 §4.2)."""
+def _sent(members: Members) -> Sent:
+    headers = _lower(_section(members, "multiValueHeaders") or _section(members, "headers"))
+    query = _section(members, "multiValueQueryStringParameters") or _section(members, "queryStringParameters")
     listed = members.get("cookies")
-    lines = listed if isinstance(listed, list) else _headers(members, "cookie")
-    pairs = (pair.strip().partition("=") for line in lines if isinstance(line, str) for pair in line.split(";"))
-    return tuple(value for own, _, value in pairs if own == name and value)
+    lines = _strings(listed) if isinstance(listed, list) else headers.get("cookie", ())
+    return Sent(headers, {name: _strings(value) for name, value in query.items()}, _cookies(lines))
+
+
+def _lower(headers: Members) -> Values:
+    """By lower-case name, all values of names that differ in the case of letters alone."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, value in headers.items():
+        found[name.lower()] = (*found.get(name.lower(), ()), *_strings(value))
+    return found
+
+
+def _cookies(lines: tuple[str, ...]) -> Values:
+    """RFC 6265 §4.2."""
+    found: dict[str, tuple[str, ...]] = {}
+    for pair in (pair for line in lines for pair in line.split(";")):
+        name, _, value = pair.strip().partition("=")
+        found[name] = (*found.get(name, ()), *([value] if value else []))
+    return found
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    return tuple(one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str))
 
 
 def _section(members: Members, name: str) -> Members:

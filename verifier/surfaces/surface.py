@@ -50,11 +50,11 @@ ANY = ("*",)
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A verdict, and how it is told. ``policy`` is the kind of policy that was given, empty for none."""
+    """A verdict, and how it is told. ``policy`` is the kind of policy that was given, if any."""
 
     verdict: Verdict
     answer: Answer
-    policy: str = ""
+    policy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +77,20 @@ class Endpoint:
     """One path. ``content_type`` is that of the body it takes, None where it takes none.
 
     ``path`` stands for all that begin with it where it ends with a slash, and ``methods`` is ``ANY`` where every one
-    is taken. ``write`` gets one verdict for each question that ``read`` asked, in order (an ``Exchange`` writes its own
-    answer), and ``refuse`` what ``read`` refused. ``for_gateways``: an allow carries the identity headers. ``openapi``
-    describes one method (OpenAPI 3.1, Operation Object), None where it would say nothing. ``holdable`` names the
-    headers that an allow depends on, where a gateway may hold it (if that is configured); none where it may not.
-    ``unreadable`` is the status for a request to here that HTTP itself refuses, where the usual ones would be an error
-    to the gateway.
+    is taken. ``write`` gets one verdict for each question that ``read`` asked, in order, and is None where that is
+    always an ``Exchange``, which writes its own; ``refuse`` gets what ``read`` refused. ``for_gateways``: an allow
+    carries the identity headers. ``openapi`` describes one method (OpenAPI 3.1, Operation Object), None where it would
+    say nothing. ``holdable`` names the headers that an allow depends on, where a gateway may hold it (if that is
+    configured); none where it may not. ``unreadable`` is the status for a request to here that HTTP itself refuses,
+    where the usual ones would be an error to the gateway.
     """
 
     path: str
     methods: tuple[str, ...]
     content_type: str | None
     read: Callable[[Request], Asked]
-    write: Callable[[Sequence[Verdict]], Answer]
     openapi: Mapping[str, Any]
+    write: Callable[[Sequence[Verdict]], Answer] | None = None
     refuse: Callable[[Denied], Answer] | None = None
     for_gateways: bool = False
     holdable: Callable[[Request], tuple[str, ...]] = lambda _: ()

@@ -10,36 +10,33 @@ from verifier.observability.observer import Observer
 from verifier.remote.http import in_file_thread
 from verifier.remote.origins import FILE_INTERVAL
 
-Made = TypeVar("Made")
+Value = TypeVar("Value")
 
 
-class Held(Generic[Made]):
-    """``made`` is what ``make`` made of the contents of ``files``. While they cannot be used, the last one stays.
+class Reloaded(Generic[Value]):
+    """``value`` is what ``make`` made of the contents of ``files``. While they cannot be used, the last one stays.
 
     ``name`` is what the log calls it. The constructor reads, and raises ``OSError`` and what ``make`` raises.
     """
 
-    def __init__(self, name: str, files: Iterable[Path], make: Callable[[Sequence[bytes]], Made]) -> None:
+    def __init__(self, name: str, files: Iterable[Path], make: Callable[[Sequence[bytes]], Value]) -> None:
         self.name = name
         self._files = tuple(files)
         self._make = make
         self._contents = self._read()
-        self.made = make(self._contents)
+        self.value = make(self._contents)
 
     @classmethod
-    async def of(cls, name: str, files: Iterable[Path], make: Callable[[Sequence[bytes]], Made]) -> "Held[Made]":
-        """Made apart from the loop."""
+    async def of(cls, name: str, files: Iterable[Path], make: Callable[[Sequence[bytes]], Value]) -> "Reloaded[Value]":
+        """Value apart from the loop."""
         return await in_file_thread(cls, name, files, make)
 
-    def current(self) -> Made:
-        return self.made
-
-    def renew(self) -> bool:
+    def reload(self) -> bool:
         """Look at the files; whether they were new. Raises as the constructor does, and is then as before."""
         contents = self._read()
         if contents == self._contents:
             return False
-        self.made = self._make(contents)
+        self.value = self._make(contents)
         self._contents = contents
         return True
 
@@ -48,11 +45,11 @@ class Held(Generic[Made]):
 
 
 @asynccontextmanager
-async def renewing(
-    held: Sequence[Held[Any]], observer: Observer, interval: float = FILE_INTERVAL
+async def reloading(
+    watched: Sequence[Reloaded[Any]], observer: Observer, interval: float = FILE_INTERVAL
 ) -> AsyncIterator[None]:
-    """Looks at the files of what is ``held`` every ``interval`` seconds, until the end of the ``async with``."""
-    looking = asyncio.create_task(_look(held, observer, interval))
+    """Looks at the files of what is ``watched`` every ``interval`` seconds, until the end of the ``async with``."""
+    looking = asyncio.create_task(_look(watched, observer, interval))
     try:
         yield
     finally:
@@ -60,14 +57,14 @@ async def renewing(
         await asyncio.wait({looking})
 
 
-async def _look(held: Sequence[Held[Any]], observer: Observer, interval: float) -> None:
+async def _look(watched: Sequence[Reloaded[Any]], observer: Observer, interval: float) -> None:
     """That a file cannot be used is told once, until it can again."""
     broken: set[str] = set()
     while True:
         await asyncio.sleep(interval)
-        for one in held:
+        for one in watched:
             try:
-                if await in_file_thread(one.renew):
+                if await in_file_thread(one.reload):
                     observer.file_renewed(one.name)
                 broken.discard(one.name)
             except (OSError, ValueError) as error:

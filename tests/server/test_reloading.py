@@ -12,7 +12,7 @@ from tests.support import eventually
 from verifier.observability.log import open_log
 from verifier.observability.metrics import Metrics
 from verifier.observability.observer import Observer
-from verifier.server.held import Held, renewing
+from verifier.server.reloading import Reloaded, reloading
 
 OFTEN = 0.01
 
@@ -41,53 +41,53 @@ def events(stream: io.StringIO) -> list[str]:
 
 def test_what_cannot_be_made_at_first_is_told(tmp_path: Path, file: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
-        Held("one", [file, tmp_path / "absent"], numbers)
+        Reloaded("one", [file, tmp_path / "absent"], numbers)
     file.write_text("x")
     with pytest.raises(ValueError, match="invalid literal"):
-        Held("one", [file], numbers)
+        Reloaded("one", [file], numbers)
 
 
 def test_it_is_made_anew_only_when_a_file_changed(file: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_text("5")
-    held = Held("one", [file, other], numbers)
-    assert not held.renew()
+    reloaded = Reloaded("one", [file, other], numbers)
+    assert not reloaded.reload()
     other.write_text("6")
-    assert held.renew()
-    assert not held.renew()
-    assert held.current() == (1, 6)
+    assert reloaded.reload()
+    assert not reloaded.reload()
+    assert reloaded.value == (1, 6)
 
 
 def test_it_stays_while_it_cannot_be_made(file: Path) -> None:
-    held = Held("one", [file], numbers)
+    reloaded = Reloaded("one", [file], numbers)
     file.write_text("")
     for _ in range(2):
         with pytest.raises(ValueError, match="invalid literal"):
-            held.renew()
-    assert held.current() == (1,)
+            reloaded.reload()
+    assert reloaded.value == (1,)
     file.write_text("2")
-    assert held.renew()
-    assert held.current() == (2,)
+    assert reloaded.reload()
+    assert reloaded.value == (2,)
 
 
 async def test_each_change_is_told_once_and_so_is_each_failure(file: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     put(other, "5")
-    one, two = Held("one", [file], numbers), Held("two", [other], numbers)
+    one, two = Reloaded("one", [file], numbers), Reloaded("two", [other], numbers)
     stream = io.StringIO()
     observer = Observer(Metrics(), open_log("json", "debug", stream), log_denials=False)
-    async with renewing([one, two], observer, OFTEN):
+    async with reloading([one, two], observer, OFTEN):
         put(file, "")
         await eventually(lambda: events(stream))
         await asyncio.sleep(10 * OFTEN)
         put(other, "6")  # one file does not keep another one from being read
-        await eventually(lambda: two.current() == (6,))
+        await eventually(lambda: two.value == (6,))
         put(file, "2")
-        await eventually(lambda: one.current() == (2,))
+        await eventually(lambda: one.value == (2,))
         await asyncio.sleep(10 * OFTEN)
         assert events(stream) == ["file_unusable", "file_renewed", "file_renewed"]
         put(file, "x")
         await eventually(lambda: len(events(stream)) == 4)
     put(file, "3")
     await asyncio.sleep(10 * OFTEN)
-    assert one.current() == (2,)
+    assert one.value == (2,)
