@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 import aiohttp
 
 from verifier.config import IssuerSettings, Settings
+from verifier.config.issuer_settings import IntrospectionSettings
 from verifier.config.issuers import core_issuer
-from verifier.config.settings import IntrospectionSettings
 from verifier.core.issuer import TENANT
 from verifier.core.keys import KeySet
 from verifier.observability.observer import Observer

@@ -19,6 +19,7 @@ from verifier.config.issuers import core_issuer
 from verifier.config.routes import core_routes
 from verifier.core import claim_path
 from verifier.core.issuer import Issuers
+from verifier.core.routes import Routes as RouteTable
 from verifier.engine import Engine
 from verifier.observability.log import Logger
 from verifier.observability.metrics import Metrics
@@ -89,21 +90,14 @@ async def serving(
         identity = IdentityHeaders({name: claim_path.parse(claim) for name, claim in settings.identity_headers.items()})
         decisions = Decisions(engine, observer, identity)
         stack.push_async_callback(decisions.stop)
-        is_trusted = within(settings.trusted_proxies)
-        asked = configured_surfaces(settings, table)
-        served = data_port.routes(asked, decisions, settings.decision_max_age)
         door = await open_door(settings, observer, stack)
-        data = HttpServer(served, bounds, observer, is_trusted, data_port.unreadable(asked), door)
+        data = _data_port(settings, table, decisions, observer, bounds, door)
         gauges = ops_port.Gauges(metrics, sources, introspectors, cache, revocations, lambda: data.open)
         without_keys = any(not issuer.has_keys for issuer in issuers)
         readiness = ops_port.Readiness(sources, revocations, without_keys=without_keys)
         admin = _admin(settings, revocations, issuers, observer)
         ops = HttpServer({**ops_port.routes(gauges, readiness), **admin}, OPS_BOUNDS, observer)
-        grpc_port = (
-            None
-            if settings.grpc.listen is None
-            else _grpc_port(decisions, observer, is_trusted, door, readiness, bounds)
-        )
+        grpc_port = _grpc_port(settings, decisions, observer, door, readiness, bounds)
         service = await _open_ports(stack, settings, ops, data, grpc_port)
         log.info(
             "serving", address=service.address, ops=service.ops_address, grpc=service.grpc_address, version=__version__
@@ -121,23 +115,35 @@ def _warn(settings: Settings, bounds: Bounds, log: Logger) -> None:
 
 
 def _admin(settings: Settings, revocations: RevocationList, issuers: Issuers, observer: Observer) -> Routes:
-    """None without a token that they demand."""
+    """Those of the administrator, of which there is none without a token to demand."""
     if settings.ops.admin_token_file is None:
         return {}
     return Admin(settings.ops.admin_token_file, revocations, issuers, settings.revocations.keep, observer).routes()
 
 
+def _data_port(
+    settings: Settings, table: RouteTable, decisions: Decisions, observer: Observer, bounds: Bounds, door: Door
+) -> HttpServer:
+    asked = configured_surfaces(settings, table)
+    served = data_port.routes(asked, decisions, settings.decision_max_age)
+    is_trusted = within(settings.trusted_proxies)
+    return HttpServer(served, bounds, observer, is_trusted, data_port.unreadable(asked), door)
+
+
 def _grpc_port(
+    settings: Settings,
     decisions: Decisions,
     observer: Observer,
-    is_trusted: Callable[[str], bool],
     door: Door,
     readiness: ops_port.Readiness,
     bounds: Bounds,
-) -> "GrpcPort":
+) -> "GrpcPort | None":
+    if settings.grpc.listen is None:
+        return None
     from verifier.server.grpc_port import Check, GrpcPort  # noqa: PLC0415 - needs the extra
 
-    return GrpcPort(Check(decisions, observer, is_trusted, door.admit), readiness.is_ready, bounds.connections)
+    check = Check(decisions, observer, within(settings.trusted_proxies), door.admit)
+    return GrpcPort(check, readiness.is_ready, bounds.connections)
 
 
 async def _open_ports(

@@ -1,6 +1,7 @@
 """From a file and the environment to frozen settings; nothing else in the service reads the environment."""
 
+from verifier.config.issuer_settings import IssuerSettings
 from verifier.config.loading import ConfigError, Problem, load
-from verifier.config.settings import IssuerSettings, Settings
+from verifier.config.settings import Settings
 
 __all__ = ["ConfigError", "IssuerSettings", "Problem", "Settings", "load"]

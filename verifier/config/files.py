@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from verifier.config.issuer_settings import IssuerSettings
 from verifier.config.loading import Problem
-from verifier.config.settings import IssuerSettings, RedisSettings, Settings, TlsSettings
+from verifier.config.settings import RedisSettings, Settings, TlsSettings
 from verifier.core import keys, strict_json
 from verifier.core.sealing import KEY_BYTES
 

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from verifier.config.settings import IssuerSettings
+from verifier.config.issuer_settings import IssuerSettings
 from verifier.core import claim_path
 from verifier.core.claims import media_type
 from verifier.core.issuer import Introspect, Introspection, Issuer, RequiredClaim

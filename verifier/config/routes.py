@@ -3,7 +3,8 @@
 import json
 from collections.abc import Iterable
 
-from verifier.config.settings import RouteSettings, Settings
+from verifier.config.route_settings import RouteSettings
+from verifier.config.settings import Settings
 from verifier.core import claim_path
 from verifier.core.issuer import RequiredClaim
 from verifier.core.policy import NOTHING, Requirement

@@ -4,9 +4,9 @@ import ipaddress
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, StringConstraints, ValidationError, ValidatorFunctionWrapHandler
+from pydantic import ValidationError, ValidatorFunctionWrapHandler
 
 from verifier.core import routes
 from verifier.core.algorithms import KEY_TYPE
@@ -43,18 +43,6 @@ _OTHER_HEADERS = frozenset(
         "x-verifier-secret",
     }
 )
-
-
-Condition = Annotated[
-    dict[
-        Annotated[str, StringConstraints(pattern=r"^[A-Za-z]+(:[A-Za-z]+)?$")],
-        Annotated[dict[str, str | bool | list[str]], Field(min_length=1)],
-    ],
-    Field(min_length=1),
-]
-"""A Condition block of IAM: operator → key → value or values."""
-
-LowerHeader = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$", to_lower=True)]
 
 
 def known_algorithm(value: Any) -> Any:
