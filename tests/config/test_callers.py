@@ -26,6 +26,8 @@ def test_nobody_has_to_show_a_secret_unless_it_is_configured(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "key", "said"),
     [
+        ({"callers": []}, "callers", "an empty list is refused"),
+        ({"callers": None}, "callers", "expected a list"),
         ({"callers": [LAMBDA, LAMBDA]}, "callers[1].name", "'lambda' is callers[0] already"),
         ({"callers": [{**LAMBDA, "name": "unknown"}]}, "callers[0].name", "those that are refused"),
         ({"callers": [{**LAMBDA, "name": "A b"}]}, "callers[0].name", "pattern"),

@@ -139,6 +139,7 @@ async def test_no_decision_is_503_and_no_answer(client: Client, issuer: FakeIssu
         {"type": "TOKEN", "authorizationToken": "Bearer x", "methodArn": ["arn"]},
         {"type": "OTHER", "methodArn": arn("GET", "/")},
         {"type": "REQUEST", "methodArn": "arn:aws:execute-api:us-east-1:1:a*/prod/GET/"},
+        {**http_2("Bearer x", "GET", "/"), "version": "3.0"},
     ],
 )
 async def test_what_is_no_event_is_400(client: Client, event: dict[str, Any]) -> None:
@@ -177,6 +178,18 @@ async def test_a_table_that_iam_cannot_express_falls_back_to_the_method_and_says
         ]
         assert said["context"]["verifier_policy"] == "fallback"
         assert await client.metric("verifier_aws_policies_total", policy="fallback") == 1
+
+
+@pytest.mark.parametrize("build", [http_1, http_2])
+async def test_the_base_path_of_a_custom_domain_is_not_part_of_the_path(
+    client: Client, issuer: FakeIssuer, build: Build
+) -> None:
+    event = build(bearer(issuer), "GET", "/request")
+    name = "rawPath" if build is http_2 else "path"
+    for told in ("/shop/request", "/shop/v1/request", "/test/request", "/request"):
+        assert (await ask(client, {**event, name: told})).status == 200, told
+    for told in ("/shoprequest/x", "/shop", "/", "/admin"):
+        assert (await ask(client, {**event, name: told})).status == 403, told
 
 
 async def test_a_path_with_percent_encoding_gets_a_policy_of_its_own(client: Client, issuer: FakeIssuer) -> None:
@@ -274,6 +287,35 @@ async def test_routes_are_judged_for_the_host_that_the_api_is_given(issuer: Fake
         async with serve(_settings(issuer, {"hosts": {key: "api.acme.example"}}, routes=routes)) as client:
             said = await answer(client, rest_token(bearer(issuer), "GET", "/"))
             assert set(statements(said, "Allow")) == {"GET", "GET/*", "HEAD", "HEAD/*"}
+
+
+async def test_appsync_has_the_host_that_it_is_given_and_no_other(issuer: FakeIssuer) -> None:
+    routes = [{"path": "/graphql", "hosts": ["graph.acme.example"], "scopes": ["read"]}]
+    async with serve(_settings(issuer, routes=routes)) as client:
+        assert (await ask(client, appsync(bearer(issuer)))).status == 403
+    hosts = {"aaaaaa123123123example123": "graph.acme.example"}
+    async with serve(_settings(issuer, {"hosts": hosts}, routes=routes)) as client:
+        assert (await ask(client, appsync(bearer(issuer)))).status == 200
+
+
+@pytest.mark.parametrize("build", [http_2, appsync])
+async def test_routes_are_asked_for_answers_that_are_no_policies_in_mode_api_too(
+    issuer: FakeIssuer, build: Build
+) -> None:
+    async with serve(_settings(issuer, {"policy": "api"})) as client:
+        assert (await ask(client, build(bearer(issuer, scope="other"), "GET", "/request"))).status == 403
+
+
+async def test_the_identity_sources_of_an_http_api_bring_the_token_along(issuer: FakeIssuer) -> None:
+    event = http_2(None, "GET", "/request")
+    token = issuer.token("EdDSA", scope="read")
+    by_scheme = {**event, "identitySource": ["GET", "/test/request", f"Bearer {token}"]}
+    bare = {**event, "identitySource": [token, "GET", "/test/request"]}
+    async with serve(_settings(issuer)) as client:
+        assert (await ask(client, by_scheme)).status == 200
+        assert (await ask(client, bare)).status == 401
+    async with serve(_settings(issuer, {"bare_tokens": True})) as client:
+        assert (await ask(client, bare)).status == 200
 
 
 async def test_what_is_told_twice_and_not_the_same_is_denied(client: Client, issuer: FakeIssuer) -> None:
@@ -545,10 +587,12 @@ async def test_a_usage_plans_key_comes_from_a_claim_or_a_map(issuer: FakeIssuer)
     event = rest_token(bearer(issuer, plan="gold"), "GET", "/request")
     async with serve(_settings(issuer, {"usage_key_claim": "plan"})) as client:
         assert (await answer(client, event))["usageIdentifierKey"] == "gold"
+        number = rest_token(bearer(issuer, plan=7), "GET", "/request")
+        assert (await answer(client, number))["usageIdentifierKey"] == "7"
         assert "usageIdentifierKey" not in await answer(client, rest_token(bearer(issuer), "GET", "/request"))
     async with serve(_settings(issuer, {"usage_key_claim": "plan", "usage_keys": {"gold": "k-1"}})) as client:
         assert (await answer(client, event))["usageIdentifierKey"] == "k-1"
-        other = rest_token(bearer(issuer, plan="tin"), "GET", "/request")
+        other = rest_token(bearer(issuer, plan=7), "GET", "/request")
         assert "usageIdentifierKey" not in await answer(client, other)
 
 

@@ -43,7 +43,7 @@ def callers(secret_files: dict[str, Path]) -> list[dict[str, str]]:
 
 @asynccontextmanager
 async def served(issuer: FakeIssuer, secret_files: dict[str, Path], **changes: Any) -> AsyncIterator[Client]:
-    made = {"callers": callers(secret_files), **changes}
+    made = {**({"callers": callers(secret_files)} if secret_files else {}), **changes}
     async with serve(settings({"name": "main", "issuer": issuer.url, "audiences": [AUD]}, **made)) as client:
         yield client
 

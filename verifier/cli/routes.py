@@ -103,7 +103,8 @@ def _as_json(rule: Rule) -> dict[str, Any]:
 def _print(rule: Rule, default: str) -> None:
     out = console()
     if rule.refusal is not None:
-        out.print(f"[bold red]✗[/] denied: {escape(rule.refusal.detail)}")
+        which = "" if rule.route is None else f"{rule.route.name}: {rule.route.pattern}: "
+        out.print(f"[bold red]✗[/] {escape(which)}denied: {escape(rule.refusal.detail)}")
         return
     if rule.route is None:
         out.print(f"no route matches; default_route: {default}")

@@ -106,7 +106,8 @@ class IssuerSettings(Section):
     ca_file: Path | None = Field(None, description="Authorities to trust for this issuer instead of the system's.")
     bearer_file: Path | None = Field(None, description="A token to send with fetches, read anew each time.")
     allow_insecure_http: bool = Field(
-        False, description="Permit `http` for this issuer. Whoever is on the path can then forge its tokens."
+        False,
+        description="Permit `http` for this issuer beyond loopback. Whoever is on the path can then forge its tokens.",
     )
 
     @model_validator(mode="wrap")

@@ -126,10 +126,15 @@ def _path(location: tuple[str | int, ...]) -> str:
 
 
 def _message(entry: ErrorDetails) -> str:
-    if entry["type"] == "extra_forbidden":
-        return "is no key of the configuration"
-    if entry["type"] == "missing":
-        return "is mandatory"
-    if entry["type"] == "too_short":
-        return EMPTY_LIST
-    return entry["msg"].removeprefix("Value error, ")
+    return _OF_FORM.get(entry["type"]) or entry["msg"].removeprefix("Value error, ")
+
+
+_OF_FORM = {
+    "extra_forbidden": "is no key of the configuration",
+    "missing": "is mandatory",
+    "too_short": EMPTY_LIST,
+    "tuple_type": "expected a list, such as [one, another]",
+    "dict_type": "expected keys and values below it",
+    "model_type": "expected keys and values below it",
+}
+"""What pydantic says in the words of Python."""

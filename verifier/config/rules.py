@@ -310,6 +310,8 @@ def _header_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
 def _caller_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
     names: dict[str, int] = {}
     callers = data.get("callers")
+    if callers in ([], ()):
+        yield problem("an empty list is refused: leave it out, if nobody has to show a secret", "callers")
     for place, caller in enumerate(callers if isinstance(callers, list | tuple) else ()):
         name = _text(caller, "name") if isinstance(caller, Mapping) else ""
         if name == UNKNOWN_CALLER:

@@ -241,7 +241,7 @@ class Settings(BaseSettings):
         description="Addresses of gateways that may ask about the requests of others. A Unix socket always may.",
     )
     callers: tuple[CallerSettings, ...] = Field(
-        (), description="Who may ask. Without any, nobody has to show a secret. A Unix socket never has to."
+        (), description="Who may ask. Without it, nobody has to show a secret. A Unix socket never has to."
     )
     callers_exempt: tuple[Network, ...] = Field((), description="Addresses that need no secret of `callers`.")
     tls: TlsSettings = TlsSettings()

@@ -30,7 +30,7 @@ OneOf = Annotated[
     Field(min_length=1),
 ]
 Method = Annotated[str, StringConstraints(pattern=r"^[A-Z]{1,32}$")]
-Host = Annotated[str, StringConstraints(pattern=r"^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*$|^\[[0-9a-f:.]+\]$")]
+Host = Annotated[str, AfterValidator(values.host), Field(json_schema_extra={"pattern": values.HOST.pattern})]
 Network = Annotated[str, AfterValidator(values.network)]
 HeaderName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$"), AfterValidator(values.header_name)
@@ -38,10 +38,10 @@ HeaderName = Annotated[
 
 Condition = Annotated[
     dict[
-        Annotated[str, StringConstraints(pattern=r"^[A-Za-z]+(:[A-Za-z]+)?$")],
-        Annotated[dict[str, str | bool | list[str]], Field(min_length=1)],
+        Annotated[str, AfterValidator(values.iam_operator)],
+        dict[Annotated[str, AfterValidator(values.iam_key)], str | bool | list[str]],
     ],
-    Field(min_length=1),
+    AfterValidator(values.iam_condition),
 ]
 """A Condition block of IAM: operator → key → value or values."""
 

@@ -1,6 +1,7 @@
 """What one value of the configuration must be, where its type does not say it."""
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -15,6 +16,7 @@ from verifier.presets import presets
 EMPTY_LIST = "an empty list is refused: list what is accepted"
 UNKNOWN_CALLER = "unknown"
 """What metrics call whoever shows no secret that is known."""
+_COMPARED = ("Equals", "NotEquals", "LessThan", "LessThanEquals", "GreaterThan", "GreaterThanEquals")
 _OTHER_HEADERS = frozenset(
     {
         "authorization",
@@ -51,6 +53,58 @@ def known_algorithm(value: Any) -> Any:
         if value.lower() == "none":
             raise ValueError("none would accept unsigned tokens and cannot be configured")
         raise ValueError(f"unknown algorithm {value!r}{suggestion(value, KEY_TYPE)}")
+    return value
+
+
+HOST = re.compile(r"^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*$|^\[[0-9a-f:.]+\]$")
+_IAM_OPERATORS = frozenset(
+    f"{kind}{how}"
+    for kind, hows in {
+        "String": ("Equals", "NotEquals", "EqualsIgnoreCase", "NotEqualsIgnoreCase", "Like", "NotLike"),
+        "Numeric": _COMPARED,
+        "Date": _COMPARED,
+        "Arn": ("Equals", "NotEquals", "Like", "NotLike"),
+        "": ("Bool", "BinaryEquals", "IpAddress", "NotIpAddress", "Null"),
+    }.items()
+    for how in hows
+)
+
+
+def host(value: str) -> str:
+    """Raises ``ValueError`` for what is no host as hosts are compared."""
+    if HOST.fullmatch(value) is None:
+        raise ValueError(f"expected a host in lower case, without scheme and port, found {value!r}")
+    return value
+
+
+def iam_operator(value: str) -> str:
+    """Raises ``ValueError`` for what is no operator of a Condition block."""
+    name = value.removeprefix("ForAllValues:").removeprefix("ForAnyValue:").removesuffix("IfExists")
+    if name not in _IAM_OPERATORS:
+        raise ValueError(f"{value!r} is no operator of IAM{suggestion(name, sorted(_IAM_OPERATORS))}")
+    return value
+
+
+def iam_key(value: str) -> str:
+    """Raises ``ValueError`` for what is no key of a Condition block."""
+    if re.fullmatch(r"[A-Za-z0-9-]+:\S+", value) is None:
+        raise ValueError(f"expected a key such as aws:SourceIp, found {value!r}")
+    return value
+
+
+def iam_condition(value: dict[str, dict[str, str | bool | list[str]]]) -> dict[str, dict[str, str | bool | list[str]]]:
+    """Raises ``ValueError`` for a Condition block that says nothing, or that IAM would refuse: it refuses the whole
+    policy with it."""
+    if not value or not all(value.values()):
+        raise ValueError("expected operators with keys, such as IpAddress: {aws:SourceIp: [203.0.113.0/24]}")
+    for operator, keys in value.items():
+        for key, given in keys.items():
+            texts = given if isinstance(given, list) else [given]
+            if not texts:
+                raise ValueError(f"{operator}, {key}: {EMPTY_LIST}")
+            if "IpAddress" in operator:
+                for text in texts:
+                    network(str(text))
     return value
 
 

@@ -116,7 +116,7 @@ class Decisions:
 
 
 def _request_id(request: Request, told: str) -> str:
-    values = request.values("x-request-id") or (told,)
+    values = (told,) if told else request.values("x-request-id")
     if len(values) == 1 and _REQUEST_ID.fullmatch(values[0]):
         return values[0]
     return uuid.uuid4().hex

@@ -52,7 +52,7 @@ class UsageKeys:
 
     def of(self, principal: Principal) -> str | None:
         value = claim_path.find(principal.claims, self.claim)
-        text = value if isinstance(value, str) else None
+        text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
         return text if text is None or not self.keys else self.keys.get(text)
 
 

@@ -123,7 +123,7 @@ def read(members: Members) -> Event | Denied:
     if found is None:
         return body.malformed("expected an event of an authorizer, with the methodArn or routeArn of execute-api")
     arn = Arn(found.group(), *found.groups())
-    if members.get("version") in ("1.0", "2.0"):
+    if "version" in members:
         return _http(members, context, arn)
     if members.get("type") == "TOKEN":
         sent = Sent({}, {}, {})
@@ -198,15 +198,15 @@ def _request(members: Members, context: Members, arn: Arn) -> Event:
     return Event(Kind.REST, arn.api, target, sent, arn, request_id=request_id, is_consistent=alike)
 
 
-def _http(members: Members, context: Members, arn: Arn) -> Event:
+def _http(members: Members, context: Members, arn: Arn) -> Event | Denied:
+    if members["version"] not in ("1.0", "2.0"):
+        return body.malformed("expected an event of payload format 1.0 or 2.0")
     http = _section(context, "http")
     is_second = members["version"] == "2.0"
     method = _text(http, "method") if is_second else _text(members, "httpMethod")
     told = _text(members, "rawPath" if is_second else "path")
     own_method, own = _method_and_path(arn)
-    path = told
-    if told != own and arn.stage_name != "$default":
-        path = "/" + told.removeprefix(f"/{arn.stage_name}").removeprefix("/")
+    path = _without_prefix(told, own, arn)
     sent, route = _sent(members), _text(context, "routeKey")
     return Event(
         Kind.HTTP_2 if is_second else Kind.HTTP_1,
@@ -220,6 +220,14 @@ def _http(members: Members, context: Members, arn: Arn) -> Event:
         request_id=_text(context, "requestId"),
         is_consistent=(own_method, own) == (method, path),
     )
+
+
+def _without_prefix(told: str, own: str, arn: Arn) -> str:
+    """The path within the API. HTTP APIs may tell it with the stage, or with the base path of a custom domain, in
+    front; the ARN has neither."""
+    if own != "/" and told.endswith(own):
+        return own
+    return "/" + told.removeprefix(f"/{arn.stage_name}").removeprefix("/") if arn.stage_name != "$default" else told
 
 
 def _method_and_path(arn: Arn) -> tuple[str, str]:
