@@ -13,16 +13,15 @@ TYPE_CHECKING = False  # as typing is slow to import, too
 if TYPE_CHECKING:
     from http.client import HTTPConnection
 
-ENV = {name: value.strip() for name, value in os.environ.items() if name.startswith("VERIFIER_") and value.strip()}
+ENV = {"VERIFIER_TIMEOUT": "4"} | {k: v.strip() for k, v in os.environ.items() if "VERIFIER_" in k and v.strip()}
 URL = urlsplit(ENV.get("VERIFIER_URL", ""))
 if URL.scheme not in {"http", "https"} or not URL.hostname or "@" in URL.netloc or URL.query or URL.fragment:
-    raise ValueError("VERIFIER_URL must be http:// or https:// with a host, and at most a port and a path")
+    raise ValueError("VERIFIER_URL must be http:// or https:// with a host, and a port; /aws/authorizer is added")
 ADDRESS = URL.hostname, URL.port or (443 if URL.scheme == "https" else 80)
-TIMEOUT = float(ENV.get("VERIFIER_TIMEOUT", "4"))
+TIMEOUT = float(ENV["VERIFIER_TIMEOUT"]) if ENV["VERIFIER_TIMEOUT"].replace(".", "", 1).isdecimal() else 0
 if not 0 < TIMEOUT <= 10:
-    raise ValueError("VERIFIER_TIMEOUT must be above 0 and at most 10, the seconds that AWS waits")
+    raise ValueError("VERIFIER_TIMEOUT must be a number above 0 and at most 10, the seconds that AWS waits")
 SECRET = {"X-Verifier-Secret": ENV["VERIFIER_SECRET"].encode()} if "VERIFIER_SECRET" in ENV else {}
-HEADERS = {"Content-Type": b"application/json", **SECRET}
 kept: "list[HTTPConnection]" = []  # the one connection, between events
 
 
@@ -32,7 +31,7 @@ class Undecided(Exception):  # noqa: N818 - no error of this program
 
 def handler(event: object, context: object) -> dict[str, object]:
     remaining = getattr(context, "get_remaining_time_in_millis", lambda: 60_000)  # then Lambda ends us, and says less
-    status, answer = Asking(json.dumps(event).encode()).within(min(TIMEOUT, remaining() / 1000 - 0.1))
+    status, answer = Asking(event, context).within(min(TIMEOUT, remaining() / 1000 - 0.1))
     if status == 401:
         raise Exception("Unauthorized")  # noqa: TRY002 - API Gateway answers 401 to this very text
     if status not in {200, 403} or not isinstance(answer, dict):
@@ -43,11 +42,11 @@ def handler(event: object, context: object) -> dict[str, object]:
 class Asking(threading.Thread):
     """One question. As a thread, it can be left whatever it waits for: a name, a handshake, an answer in drops."""
 
-    def __init__(self, question: bytes) -> None:
+    def __init__(self, event: object, context: object) -> None:
         super().__init__(daemon=True)
-        self.connection = kept.pop() if kept else None
+        self.question, self.id = json.dumps(event).encode(), str(getattr(context, "aws_request_id", ""))
+        self.connection, self.error, self.left = kept.pop() if kept else None, "no answer in time", False
         self.answer: tuple[int, object] | None = None
-        self.question, self.error, self.left = question, "no answer in time", False
 
     def within(self, seconds: float) -> tuple[int, object]:
         self.start()
@@ -91,7 +90,8 @@ class Asking(threading.Thread):
         """The status, and the answer if it is JSON."""
         if self.left:
             raise TimeoutError
-        connection.request("POST", f"{URL.path.rstrip('/')}/aws/authorizer", self.question, HEADERS)
+        headers = {"Content-Type": b"application/json", "X-Request-Id": self.id.encode(), **SECRET}
+        connection.request("POST", f"{URL.path.rstrip('/')}/aws/authorizer", self.question, headers)
         answer = connection.getresponse()
         body = answer.read(65_536)
         if answer.status < 200 or answer.length or not answer.isclosed():

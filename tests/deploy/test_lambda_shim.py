@@ -606,7 +606,7 @@ def test_a_port_that_is_none_is_refused_at_the_start(load: Load) -> None:
         load("http://host:http")
 
 
-@pytest.mark.parametrize("timeout", ["0", "-1", "nan", "inf", "4000"])
+@pytest.mark.parametrize("timeout", ["0", "-1", "nan", "inf", "4000", "4s"])
 def test_a_timeout_that_makes_no_sense_is_refused_at_the_start(timeout: str, load: Load) -> None:
     with pytest.raises(ValueError, match=r"^VERIFIER_TIMEOUT must be"):
         load("http://host", timeout=timeout)

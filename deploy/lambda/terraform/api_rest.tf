@@ -3,9 +3,9 @@
 locals {
   rest = {
     # What RFC 6750 calls a bearer token. Whatever else is sent is 401 without a question.
-    TOKEN = { validation = "^[Bb][Ee][Aa][Rr][Ee][Rr] +[-0-9A-Za-z._~+/]+=*$" }
-    # Validation expressions are for TOKEN alone.
-    REQUEST = { validation = null }
+    TOKEN = { validation = "^[Bb][Ee][Aa][Rr][Ee][Rr] +[-0-9A-Za-z._~+/]+=*$", cached_by = [] }
+    # Validation expressions are for TOKEN alone. With method and path, cached answers are right whatever the routes are.
+    REQUEST = { validation = null, cached_by = ["context.httpMethod", "context.path"] }
   }
 
   # API Gateway answers these by itself, without the backend's CORS headers: a page could not read them.
@@ -46,7 +46,7 @@ resource "aws_api_gateway_authorizer" "rest" {
   name                             = "Verifier"
   type                             = each.key
   authorizer_uri                   = aws_lambda_function.authorizer.invoke_arn
-  identity_source                  = "method.request.header.Authorization" # what answers are cached by
+  identity_source                  = join(",", concat(["method.request.header.Authorization"], each.value.cached_by))
   identity_validation_expression   = each.value.validation
   authorizer_result_ttl_in_seconds = var.result_ttl
 }

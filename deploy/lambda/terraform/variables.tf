@@ -52,6 +52,11 @@ variable "security_group_ids" {
 variable "log_retention_days" {
   type    = number
   default = 30
+
+  validation {
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 180, 365], var.log_retention_days)
+    error_message = "CloudWatch knows 1, 3, 5, 7, 14, 30, 60, 90, 180 and 365 days."
+  }
 }
 
 variable "certificates_layer" {

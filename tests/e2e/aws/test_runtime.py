@@ -43,6 +43,7 @@ async def test_an_allow_is_what_lambda_returns_cold_and_warm(invoke: Runtime, ve
         assert await invoke(EVENT) == Result(ALLOW)
     assert verifier.asked[0].event == EVENT
     assert verifier.asked[0].headers["X-Verifier-Secret"] == SECRET
+    assert len({asked.headers["X-Request-Id"] for asked in verifier.asked}) == 50
     assert verifier.connections == 1
 
 
