@@ -12,6 +12,7 @@ from tests.core.test_claims import identified
 from tests.support import NOW
 from verifier.core import policy
 from verifier.core.iam import METHODS, UNUSUAL, Plan, Plans
+from verifier.core.iam_resources import covers
 from verifier.core.paths import Form
 from verifier.core.policy import Requirement
 from verifier.core.reasons import Rejected
@@ -206,3 +207,24 @@ def test_a_policy_is_evaluated_as_iam_does() -> None:
     assert not found.allows("PUT/pets/7/8")
     assert not found.allows("PUT/pets/%37")
     assert not found.allows("GET/pets/7")
+
+
+@pytest.mark.parametrize("pattern", ["*a*b*", "?*/?*/x", "*", "a", "", "**", "a*", "*/..", "a?c*"])
+@given(st.text("abcx/.", max_size=12))
+def test_wildcards_cover_what_a_regular_expression_would(pattern: str, resource: str) -> None:
+    assert covers(pattern, resource) is matches(pattern, resource)
+
+
+def test_no_path_takes_long_to_compare() -> None:
+    """Exponents would show: it ends, or the suite's time is over."""
+    pattern = "GET/" + "/".join(["?*"] * 12) + "/x"
+    assert not covers(pattern, "GET/" + "a/" * 800)
+
+
+def test_many_routes_take_few_steps_where_few_are_allowed() -> None:
+    routes = table(*(route(f"/v{n}/{{id}}", "PUT", scopes="" if n < 5 else "x") for n in range(2_000)))
+    assert len(allowed(plan(routes))) == 5
+
+
+def test_routes_of_any_depth_are_no_error() -> None:
+    assert plan(table(route("/" + "/".join(["a"] * 2_000), "PUT"))) is None

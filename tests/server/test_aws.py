@@ -220,7 +220,7 @@ async def test_mode_method_allows_the_method_alone(issuer: FakeIssuer) -> None:
         assert "verifier_policy" not in said["context"]
 
 
-@pytest.mark.parametrize("path", ["/pets/*", "/pets/?", "/pets/a*", "/pets/${aws:username}"])
+@pytest.mark.parametrize("path", ["/pets/*", "/pets/?", "/pets/a*", "/pets/${aws:username}", "/pets/中"])
 async def test_what_iam_would_take_for_a_wildcard_is_never_allowed_as_a_resource(issuer: FakeIssuer, path: str) -> None:
     async with serve(_settings(issuer, aws={"policy": "method"})) as client:
         for build in (rest_token, http_1):
@@ -357,6 +357,28 @@ async def test_what_the_client_sends_does_not_count_as_the_method_and_the_path(
     assert (await answer(client, posing))["isAuthorized"] is False
 
 
+@pytest.mark.parametrize("build", [http_1, http_2])
+async def test_an_allow_is_given_only_if_it_is_kept_for_this_token_alone(issuer: FakeIssuer, build: Build) -> None:
+    event = build(bearer(issuer), "GET", "/request")
+    others = ["GET", "/test/request"]
+    for kept in (others, ["Basic x", *others]):
+        event["identitySource"] = ",".join(kept) if build is http_1 else kept
+        async with serve(_settings(issuer)) as client:
+            assert (await ask(client, event)).status == 403
+        async with serve(_settings(issuer, routes=[], default_route="authenticated")) as client:
+            assert (await ask(client, event)).status == 403
+        async with serve(_settings(issuer, {"http_ttl": "zero"})) as client:
+            assert (await ask(client, event)).status == 200
+
+
+async def test_a_cookie_that_is_an_identity_source_does_not_pose_as_the_method(
+    client: Client, issuer: FakeIssuer
+) -> None:
+    event = http_2(bearer(issuer), "GET", "/request")
+    event["cookies"] = ["GET"]
+    assert (await answer(client, event))["isAuthorized"] is False
+
+
 async def test_a_yes_is_given_where_nothing_is_kept_or_routes_decide_nothing(issuer: FakeIssuer) -> None:
     event = http_2(bearer(issuer), "GET", "/request")
     event["identitySource"] = event["identitySource"][:1]
@@ -402,6 +424,43 @@ async def test_preflights_are_as_configured(issuer: FakeIssuer) -> None:
         assert said["context"] == {}
 
 
+async def test_a_preflight_is_none_where_the_answer_could_be_kept_for_what_is_none(issuer: FakeIssuer) -> None:
+    headers = {"origin": "https://acme.example", "access-control-request-method": "GET"}
+    routes = [{"path": "/request", "methods": ["GET"]}]
+    async with serve(_settings(issuer, preflights="allow", routes=routes)) as client:
+        for build in (rest_request, http_2):
+            event = build(bearer(issuer), "OPTIONS", "/request")
+            event["headers"] |= headers
+            event.get("multiValueHeaders", {}).update({name: [value] for name, value in headers.items()})
+            assert (await ask(client, event)).status == 403
+        event = http_2(None, "OPTIONS", "/request")
+        event["headers"] |= headers
+        assert (await ask(client, event)).status == 401
+        assert (await ask(client, {**event, "identitySource": None})).status == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"[",
+        b"{",
+        b'{"a": ' * 40 + b"1" + b"}" * 40,
+        b'{"a": "\\ud800"}',
+        b'{"a": 1e999}',
+        b'{"a": "' + b"x" * 300_000 + b'"}',
+    ],
+)
+async def test_what_a_client_of_aws_can_cause_is_no_error_to_it(client: Client, sent: bytes) -> None:
+    reply = await client.post("/aws/authorizer", data=sent, headers={"Content-Type": "application/json"})
+    assert reply.status == 401
+
+
+async def test_brackets_in_a_header_do_not_count(client: Client, issuer: FakeIssuer) -> None:
+    event = rest_request(bearer(issuer), "GET", "/request")
+    event["headers"]["x"] = "[{" * 5_001
+    assert (await ask(client, event)).status == 200
+
+
 async def test_who_need_not_be_anybody_gets_what_is_for_everybody(issuer: FakeIssuer) -> None:
     routes = [{"path": "/public/**", "anonymous": True, "methods": ["GET"]}, *ROUTES]
     async with serve(_settings(issuer, routes=routes)) as client:
@@ -438,7 +497,8 @@ async def test_the_token_may_be_in_the_query_or_a_cookie_where_that_is_configure
     cookie["cookies"] = ["a=b", f"session={token}"]
     older = rest_request(None, "GET", "/request")
     older["multiValueHeaders"]["Cookie"] = [f"a=b; session={token}"]
-    async with serve(_settings(issuer, {"token_query": "t", "token_cookie": "session"})) as client:
+    places = {"token_query": "t", "token_cookie": "session", "http_ttl": "zero"}
+    async with serve(_settings(issuer, places)) as client:
         for event in (query, cookie, older):
             assert (await ask(client, event)).status == 200
         twice = {**query, "multiValueQueryStringParameters": {"t": [token, token]}}
@@ -536,6 +596,9 @@ def test_a_claim_is_written_as_the_native_authorizer_does(value: Any, text: str)
 async def test_a_context_is_flat_or_safe_where_that_is_configured(issuer: FakeIssuer) -> None:
     told = {"realm": {"roles": ["a", "b"], "level": 3}, "email_verified": True, "big": 2**60, "none": None}
     async with serve(_settings(issuer, {"context": "flat"})) as client:
+        odd = {**told, "realm.level": "a claim that is called so"}
+        said = (await answer(client, rest_token(bearer(issuer, **odd), "GET", "/request")))["context"]
+        assert said["realm.level"] == "a claim that is called so"
         said = (await answer(client, rest_token(bearer(issuer, **told), "GET", "/request")))["context"]
         assert said["realm.roles"] == '["a","b"]'
         assert said["realm.level"] == 3
@@ -554,9 +617,10 @@ async def test_a_context_is_flat_or_safe_where_that_is_configured(issuer: FakeIs
 
 
 async def test_a_claim_cannot_pose_as_a_field_of_ours(client: Client, issuer: FakeIssuer) -> None:
-    claim = bearer(issuer, verifier_policy="api", verifier_reason="none")
+    claim = bearer(issuer, verifier_policy="api", verifier_reason="none", principalId="admin", **{"": "x"})
     said = await answer(client, rest_token(claim, "GET", "/request"))
-    assert not any(name.startswith("verifier_") for name in said["context"])
+    assert not {"verifier_policy", "verifier_reason", "principalId", ""}.intersection(said["context"])
+    assert said["principalId"] == "alice"
 
 
 @pytest.mark.parametrize("build", [rest_token, http_2])

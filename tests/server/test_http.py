@@ -2,16 +2,17 @@
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
-from tests.support import AUD, Client, claims, private_key, public_jwk, serve, settings, sign
+from tests.support import AUD, Client, claims, eventually, private_key, public_jwk, serve, settings, sign
 from verifier.observability.log import open_log
 from verifier.observability.metrics import Metrics
 from verifier.observability.observer import Observer
@@ -367,3 +368,24 @@ async def test_a_defect_is_a_denial_to_nginx_and_not_an_error(client: Client, mo
     monkeypatch.setattr(Decisions, "_refused", broken)
     assert (await client.get("/auth-request")).status == 401
     assert (await client.get("/forward-auth")).status == 400
+
+
+async def test_a_client_that_does_not_read_its_answers_loses_its_connection(issuer: dict[str, Any]) -> None:
+    async with serve(settings(issuer, limits={"read_timeout": "500ms", "connections": 2})) as client:
+        host, _, port = client.service.address.rpartition(":")
+        for _ in range(2):  # as many as there may be, and as many again
+            with ExitStack() as closing:
+                for _ in range(2):
+                    one = closing.enter_context(socket.socket())
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+                    one.connect((host, int(port)))
+                    one.setblocking(False)
+                    with suppress(BlockingIOError):
+                        while True:
+                            one.send(b"GET /verify HTTP/1.1\r\nHost: verifier\r\n\r\n" * 10)
+                await eventually(lambda: _open(client), within=10)
+        assert (await client.verify()).status == 401
+
+
+async def _open(client: Client) -> bool:
+    return await client.metric("verifier_connections") == 0

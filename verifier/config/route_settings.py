@@ -89,6 +89,6 @@ class AwsSettings(Section):
     )
     hosts: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_$-]+)?$")], Host] = Field(
         default_factory=dict,
-        description="API id, or `id/stage` → the host, in lower case, that routes are judged for. Without it, it is that of AWS "
-        "(`id.execute-api.region.amazonaws.com`).",
+        description="API id, or `id/stage` → the host, in lower case, that routes are judged for. Without it, it is "
+        "that of AWS (`id.execute-api.region.amazonaws.com`).",
     )

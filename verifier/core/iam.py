@@ -77,7 +77,7 @@ class Plans:
         table = RouteStates(self._routes, host, taken, default=default, steps=MOST_STEPS)
         try:
             return _plan_of(table)
-        except (_NotExpressible, TooLarge):
+        except (_NotExpressible, TooLarge, RecursionError):  # of routes with hundreds of segments
             return None
 
 
@@ -147,6 +147,7 @@ def _mended(table: RouteStates, allowed: Mapping[Resource, str]) -> Plan:
     while wrong := _wrongly_allowed(table, allowed, denied):
         new: list[Resource] = []
         for kind in wrong:
+            table.count(len(new) + len(kind.segments))
             texts = [segment.text for segment in kind.segments]
             if not any(matches(resource, texts, has_last_slash=kind.has_last_slash) for resource in new):
                 new += _denial(table, kind)

@@ -4,8 +4,9 @@
 segments it tells from others after some that are known, and where it stops to tell any.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from verifier.core.paths import Form
 from verifier.core.routes import Pattern, Routes, methods_of
@@ -55,12 +56,14 @@ class RouteStates:
     def __init__(self, routes: Routes, host: str | None, taken: Sequence[bool], *, default: bool, steps: int) -> None:
         self._steps = steps
         applicable = [(route, taken[place]) for place, route in routes.for_host(host)]
-        allowed = [_folded(route.pattern) for route, may in applicable if may]
+        allowed: dict[str | None, list[Pattern]] = {}
+        for pattern in (_folded(route.pattern) for route, may in applicable if may):
+            allowed.setdefault(_beginning(pattern), []).append(pattern)
         # Where no route means no, a denied route matters only beside those that are allowed.
         relevant = [
             (route, may)
             for route, may in applicable
-            if default or may or any(_meet(_folded(route.pattern), other) for other in allowed)
+            if default or may or self._meets_any(_folded(route.pattern), allowed)
         ]
         self._methods = tuple(methods_of(route) for route, _ in relevant)
         self._patterns = tuple(route.pattern for route, _ in relevant)
@@ -116,6 +119,14 @@ class RouteStates:
         if self._steps < 0:
             raise TooLarge
 
+    def _meets_any(self, pattern: Pattern, others: Mapping[str | None, Sequence[Pattern]]) -> bool:
+        """``others`` are by their beginnings."""
+        beginning = _beginning(pattern)
+        beginnings = others if beginning is None else {beginning, None}.intersection(others)
+        candidates = [other for one in beginnings for other in others[one]]
+        self.count(len(candidates))
+        return any(_meet(pattern, other) for other in candidates)
+
     def _step(self, state: State, segment: str, patterns: Sequence[Pattern]) -> State:
         self.count(1 + len(state.alive))
         ahead = (
@@ -156,6 +167,12 @@ def _is_through(pattern: Pattern, matched: int) -> bool:
     return matched == len(pattern.segments)
 
 
+def _beginning(pattern: Pattern) -> str | None:
+    """The first segment; None where it may be any, or none."""
+    return pattern.segments[0] if pattern.segments else None
+
+
+@lru_cache(4_096)
 def _folded(pattern: Pattern) -> Pattern:
     return Pattern(tuple(None if one is None else one.casefold() for one in pattern.segments), pattern.rest)
 

@@ -29,10 +29,7 @@ def parse(raw: bytes) -> Any:
     Infinity (written out or by overflow), an unpaired surrogate, or nesting beyond ``MAX_DEPTH``.
     """
     text = raw.decode("utf-8")  # UnicodeDecodeError is a ValueError
-    brackets = raw.count(b"[") + raw.count(b"{")
-    if brackets > MAX_BRACKETS:
-        raise ValueError("too many arrays and objects")
-    if brackets > MAX_DEPTH:
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
         _refuse_deep_nesting(raw)
     value = _DECODER.decode(text)  # a byte order mark is no JSON white space, so it fails here
     if b"\\u" in raw:
@@ -49,9 +46,12 @@ def parse_object(raw: bytes) -> dict[str, Any]:
 
 
 def _refuse_deep_nesting(raw: bytes) -> None:
-    """Found without recursion, and before the recursive parser sees it."""
+    """Found without recursion, and before the recursive parser sees it. What stands in strings does not count."""
+    brackets = _STRINGS.sub(b"", raw).translate(None, _ALL_BUT_BRACKETS)
+    if len(brackets) > 2 * MAX_BRACKETS:
+        raise ValueError("too many arrays and objects")
     depth = 0
-    for bracket in _STRINGS.sub(b"", raw).translate(None, _ALL_BUT_BRACKETS):
+    for bracket in brackets:
         depth += 1 if bracket in b"[{" else -1
         if depth > MAX_DEPTH:
             raise ValueError("nested too deep")

@@ -153,12 +153,13 @@ class HttpServer(web.Server):
 
     async def _body(self, request: web.BaseRequest, content_type: str) -> bytes | Answer:
         """The body, if it is of the expected type and within the bounds of size and time."""
+        too_long = f"the body is longer than {self.bounds.body_bytes} bytes"
         if request.headers.get("Content-Type", "").split(";")[0].strip().lower() != content_type:
             return self.error(415, f"expected a body of type {content_type}")
         if "Content-Encoding" in request.headers:
             return self.error(415, "compressed bodies are not taken")
         if (request.content_length or 0) > self.bounds.body_bytes:
-            return self.error(413, f"the body is longer than {self.bounds.body_bytes} bytes")
+            return self._refused_body(request, 413, too_long)
         if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = bytearray()
@@ -167,18 +168,21 @@ class HttpServer(web.Server):
                 while chunk := await request.content.readany():
                     body += chunk
                     if len(body) > self.bounds.body_bytes:
-                        return self.error(413, f"the body is longer than {self.bounds.body_bytes} bytes")
+                        return self._refused_body(request, 413, too_long)
         except TimeoutError:
             return self.error(408, "the body did not arrive in time")
         except (ClientError, http_exceptions.HttpProcessingError, ValueError):
-            return self.error(400, "the body is not framed as HTTP asks")
+            return self._refused_body(request, 400, "the body is not framed as HTTP asks")
         return bytes(body)
+
+    def _refused_body(self, request: web.BaseRequest, status: int, detail: str) -> Answer:
+        return self.error(self._unreadable.get(_path(request.raw_path), status), detail)
 
 
 class _Connection(RequestHandler):
     """One connection."""
 
-    __slots__ = ("_arrival", "_body", "_pending_bytes", "_server", "_unreadable")
+    __slots__ = ("_arrival", "_body", "_pending_bytes", "_reading", "_server", "_unreadable")
 
     def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
         bounds = server.bounds
@@ -193,6 +197,7 @@ class _Connection(RequestHandler):
         )
         self._server = server
         self._arrival: asyncio.TimerHandle | None = None
+        self._reading: asyncio.TimerHandle | None = None
         self._body: StreamReader | None = None
         self._pending_bytes = 0
         self._unreadable: int | None = None
@@ -208,6 +213,7 @@ class _Connection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._arrived()
+        self._was_read()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -253,6 +259,25 @@ class _Connection(RequestHandler):
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """Nothing: aiohttp's texts quote the request."""
+
+    def pause_writing(self) -> None:
+        """Nobody reads the answers. Without an end, those who never do would take all connections."""
+        super().pause_writing()
+        self._was_read()
+        self._reading = self._loop.call_later(self._server.bounds.read_timeout, self._abort)
+
+    def resume_writing(self) -> None:
+        self._was_read()
+        super().resume_writing()
+
+    def _was_read(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def _abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
 
     def _arrived(self) -> None:
         """A request is whole: its time and size are counted anew for the next."""

@@ -11,7 +11,7 @@ from verifier.core.routes import Access, Routes
 from verifier.core.verdict import Denied, Verdict
 from verifier.engine import ANY_ROUTE, Question
 from verifier.surfaces import aws_event, body, openapi
-from verifier.surfaces.aws_answer import Asked, Mode, UsageKeys, Writer, speaks_of_all
+from verifier.surfaces.aws_answer import Asked, Mode, UsageKeys, Writer, refused, speaks_of_all
 from verifier.surfaces.aws_context import Form
 from verifier.surfaces.aws_event import Event, Kind, Places
 from verifier.surfaces.surface import Asked as Asking
@@ -20,8 +20,8 @@ from verifier.surfaces.surface import Endpoint, Exchange, Request, Settled, Surf
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``policies_for_http``: HTTP APIs of payload format 2.0 take policies, and not yes and no. For the others, see
-    ``Writer``."""
+    """``policies_for_http``: HTTP APIs of payload format 2.0 take policies, and not yes and no. ``keeps_nothing``: HTTP
+    APIs have a TTL of 0. For the others, see ``Writer``."""
 
     mode: Mode = Mode.ROUTES
     policies_for_http: bool = False
@@ -43,7 +43,6 @@ def surface(options: Options, routes: Routes) -> Surface:
         options.form,
         options.claims,
         options.usage_keys,
-        options.keeps_nothing,
         options.max_hold,
     )
     endpoint = Endpoint(
@@ -69,15 +68,21 @@ def surface(options: Options, routes: Routes) -> Surface:
 
 def _read(options: Options, routes: Routes, writer: Writer, request: Request) -> Asking:
     members = body.json_object(request.body)
-    event = members if isinstance(members, Denied) else aws_event.read(members)
+    if isinstance(members, Denied):  # which a client of AWS's can cause
+        return Exchange(members, refused)
+    event = aws_event.read(members)
     if isinstance(event, Denied):
         return event
+    authorization, token = aws_event.credentials(event, options.places)
+    is_kept = bool(event.identity) and not options.keeps_nothing
+    if authorization or token is not None or is_kept:
+        event = event.as_no_preflight()  # what is kept would be applied to what is none
     takes_policy = event.kind is not Kind.APPSYNC and (event.kind is not Kind.HTTP_2 or options.policies_for_http)
     host = aws_event.host(event, options.hosts)
     target = None
     if not _is_of_token(options, routes, event, takes_policy=takes_policy):
         target = replace(event.target, host=host, holds_conditions=takes_policy)
-    asked = Asked(event, host, target)
+    asked = Asked(event, host, target, is_kept, aws_event.is_kept_for_token(event, authorization, token))
     settle: Callable[[Verdict], Settled]
     if event.arn is None:
         settle = writer.appsync
@@ -85,7 +90,9 @@ def _read(options: Options, routes: Routes, writer: Writer, request: Request) ->
         settle = partial(writer.policy, asked, event.arn)
     else:
         settle = partial(writer.simple, asked)
-    return Exchange(_question(options, asked, takes_policy=takes_policy), settle, event.request_id)
+    is_of_all = takes_policy and event.kind is Kind.REST and speaks_of_all(options.mode, event)
+    question = Question(authorization, token, target=target, wants_reach=is_of_all and target is not None)
+    return Exchange(_refusal(asked) or question, settle, event.request_id)
 
 
 def _is_of_token(options: Options, routes: Routes, event: Event, *, takes_policy: bool) -> bool:
@@ -95,13 +102,11 @@ def _is_of_token(options: Options, routes: Routes, event: Event, *, takes_policy
     return event.target.preflight_of is None and (is_of_api or not has_routes)
 
 
-def _question(options: Options, asked: Asked, *, takes_policy: bool) -> Question | Denied:
-    event, target = asked.event, asked.target
-    if takes_policy and target is not None and not event.is_consistent:
+def _refusal(asked: Asked) -> Denied | None:
+    """Why an event is not judged."""
+    if asked.target is not None and not asked.event.is_consistent:
         return Denied(Reason.ROUTE_DENIED, "the event tells method and path twice, and not the same")
-    authorization, token = aws_event.credentials(event, options.places)
-    is_of_all = takes_policy and event.kind is Kind.REST and speaks_of_all(options.mode, event)
-    return Question(authorization, token, target=target, wants_reach=is_of_all and target is not None)
+    return None
 
 
 SURFACE = surface(Options(), ANY_ROUTE)

@@ -58,17 +58,19 @@ class UsageKeys:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One event, as it is judged. ``target`` is None where the token alone decides."""
+    """One event, as it is judged. ``target`` is None where the token alone decides. ``is_kept``: an HTTP API may keep
+    the answer; ``is_for_token``: for the token alone."""
 
     event: Event
     host: str | None
     target: Target | None
+    is_kept: bool
+    is_for_token: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """``max_hold`` is for how many seconds AppSync may hold an allow. ``keeps_nothing``: API Gateway keeps no simple
-    answers."""
+    """``max_hold`` is for how many seconds AppSync may hold an allow."""
 
     routes: Routes
     plans: Plans
@@ -76,13 +78,13 @@ class Writer:
     form: Form
     claims: tuple[str, ...] | None
     usage_keys: UsageKeys | None
-    keeps_nothing: bool
     max_hold: float
 
     def policy(self, asked: Asked, arn: Arn, verdict: Verdict) -> Settled:
         """For API Gateway, where it takes policies."""
+        verdict = _kept_for_its_token(asked, verdict)
         if isinstance(verdict, Denied) and verdict.family is not Family.INSUFFICIENT:
-            return Settled(verdict, _refusal(verdict))
+            return refused(verdict)
         for kind, plan in self._plans(asked, arn, verdict):
             if all(len(arn.stage + resource) <= MOST_ARN for resource in plan.resources):
                 written = self._policy(arn, plan, kind, verdict)
@@ -93,7 +95,8 @@ class Writer:
 
     def simple(self, asked: Asked, verdict: Verdict) -> Settled:
         """For HTTP APIs, where they take yes and no."""
-        is_for_all = asked.target is None or self.keeps_nothing or aws_event.is_kept_apart(asked.event)
+        verdict = _kept_for_its_token(asked, verdict)
+        is_for_all = asked.target is None or not asked.is_kept or aws_event.is_kept_apart(asked.event)
         if isinstance(verdict, Allowed) and not is_for_all:
             verdict = Denied(Reason.ROUTE_DENIED, _KEPT_TOGETHER, _issuer(verdict))
         if isinstance(verdict, Allowed):
@@ -102,13 +105,13 @@ class Writer:
                 return Settled(verdict, written)
             verdict = _too_large(verdict)
         if verdict.family is not Family.INSUFFICIENT:
-            return Settled(verdict, _refusal(verdict))
+            return refused(verdict)
         return Settled(verdict, answer.as_json(403, {"isAuthorized": False, "context": {REASON: str(verdict.reason)}}))
 
     def appsync(self, verdict: Verdict) -> Settled:
         """For AppSync, which is told how long it may hold a yes."""
         if isinstance(verdict, Denied) and verdict.undecided:
-            return Settled(verdict, _refusal(verdict))
+            return refused(verdict)
         if isinstance(verdict, Denied):
             members = {"isAuthorized": False, "resolverContext": {REASON: str(verdict.reason)}, "ttlOverride": 0}
             return Settled(verdict, answer.as_json(403, members))
@@ -197,11 +200,19 @@ def _too_large(verdict: Verdict) -> Denied:
     return Denied(Reason.ANSWER_TOO_LARGE, detail, _issuer(verdict), principal=verdict.principal)
 
 
-def _refusal(denied: Denied) -> Answer:
-    """What the Lambda function raises as an error. Credentials that cannot be read are 401 too: with 400 it would be
-    an error of ours to API Gateway."""
-    written = answer.refusal(denied)
-    return replace(written, status=401) if denied.family is Family.INVALID_REQUEST else written
+def _kept_for_its_token(asked: Asked, verdict: Verdict) -> Verdict:
+    """An allow that would be kept for whoever comes is none."""
+    if isinstance(verdict, Denied) or not asked.is_kept or asked.is_for_token:
+        return verdict
+    return Denied(Reason.ROUTE_DENIED, _KEPT_FOR_OTHERS, _issuer(verdict))
+
+
+def refused(verdict: Verdict) -> Settled:
+    """A denial that the Lambda function raises as an error. What a client sent and nobody can read is 401 too: with 400
+    it would be an error of ours to API Gateway."""
+    written = answer.decision(verdict)
+    is_unread = isinstance(verdict, Denied) and verdict.family is Family.INVALID_REQUEST
+    return Settled(verdict, replace(written, status=401) if is_unread else written)
 
 
 def _issuer(verdict: Verdict) -> str:
@@ -210,6 +221,10 @@ def _issuer(verdict: Verdict) -> str:
     return "" if verdict.principal is None else verdict.principal.issuer_name
 
 
+_KEPT_FOR_OTHERS = (
+    "API Gateway could apply this answer to other tokens: put the header that holds the token among the identity"
+    " sources, or keep no answers and say aws.http_ttl: zero"
+)
 _KEPT_TOGETHER = (
     "API Gateway could apply this answer to other routes: add $context.httpMethod and $context.path to the identity"
     " sources, or keep no answers and say aws.http_ttl: zero"

@@ -13,6 +13,9 @@ Value = str | int | float | bool
 RESERVED = "verifier_"
 """What names of fields begin with that are no claims."""
 
+_OF_AWS = frozenset({"", "principalId", "integrationLatency", "error", "latency", "requestId", "status"})
+"""What API Gateway itself has beside the context, under these names."""
+
 _EXACT = 2**53
 """Integers beyond are not exact where numbers are floating point."""
 
@@ -30,18 +33,25 @@ def context(principal: Principal, form: Form, names: tuple[str, ...] | None = No
     claims = {
         name: value
         for name, value in principal.claims.items()
-        if value is not None and (names is None or name in names) and not name.startswith(RESERVED)
+        if value is not None and (names is None or name in names) and not _means_something_else(name)
     }
     told: dict[str, Value]
     if form is Form.SAFE:
         told = {"claims": base64url.encode(json.dumps(claims, separators=(",", ":")).encode("ascii"))}
     elif form is Form.FLAT:
-        told = dict(_flat(claims, ""))
+        told = {}
+        for name, value in _flat(claims, ""):
+            if name in claims or name not in told:  # a claim that is called so, rather than a member of another
+                told[name] = value
     else:
         told = {name: native(value) for name, value in claims.items()}
     if principal.scopes:
         told["scope"] = " ".join(principal.scopes)
     return told
+
+
+def _means_something_else(name: str) -> bool:
+    return name in _OF_AWS or name.startswith(RESERVED)
 
 
 def native(value: Any) -> str:

@@ -6,7 +6,7 @@ so what they tell is encoded again before it is read.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 from urllib.parse import quote
@@ -27,7 +27,8 @@ _ARN = re.compile(
 )
 _BEARER = re.compile(r"bearer +\S", re.ASCII | re.IGNORECASE)
 _UNENCODED = "/!$&'()*+,;=:@~"
-_WILDCARDS = re.compile(r"[*?]|\$\{")
+_WILDCARDS = re.compile(r"[*?]|\$\{|[^\x20-\x7e\xa0-\xff]")
+"""What IAM reads as something else, or does not take at all."""
 
 
 class Kind(Enum):
@@ -67,15 +68,19 @@ class Arn:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Sent:
-    """What the client sent, by name; those of headers are in lower case."""
+    """What the client sent, by name; those of headers are in lower case. ``cookie_lines`` are its cookies as they came,
+    where they are not among the headers."""
 
     headers: Values
     query: Values
     cookies: Values
+    cookie_lines: tuple[str, ...] = ()
 
     def values(self) -> list[str]:
         """All of it."""
-        return [value for named in (self.headers, self.query, self.cookies) for one in named.values() for value in one]
+        named = (self.headers, self.query, self.cookies)
+        lines = (*self.cookie_lines, "; ".join(self.cookie_lines))
+        return [*(value for values in named for one in values.values() for value in one), *lines]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -98,6 +103,10 @@ class Event:
     paths: frozenset[str] = frozenset()
     request_id: str = ""
     is_consistent: bool = True
+
+    def as_no_preflight(self) -> "Event":
+        """The same, as any other request."""
+        return replace(self, target=replace(self.target, preflight_of=None))
 
     def __repr__(self) -> str:
         return f"Event({self.kind.name} …)"
@@ -166,6 +175,12 @@ def credentials(event: Event, places: Places) -> tuple[tuple[str, ...], str | No
     return values, others[0] if others else None
 
 
+def is_kept_for_token(event: Event, authorization: tuple[str, ...], token: str | None) -> bool:
+    """Whether an answer that is kept for this request is kept for its token, where it has one."""
+    shown = {*authorization, *([] if token is None else [token])}
+    return not shown or not shown.isdisjoint(event.identity)
+
+
 def is_kept_apart(event: Event) -> bool:
     """Whether an answer that is kept for this request is kept for its method and path alone. What the client sent
     itself, as a header that is an identity source too, says nothing about that."""
@@ -227,7 +242,8 @@ def _without_prefix(told: str, own: str, arn: Arn) -> str:
     front; the ARN has neither."""
     if own != "/" and told.endswith(own):
         return own
-    return "/" + told.removeprefix(f"/{arn.stage_name}").removeprefix("/") if arn.stage_name != "$default" else told
+    stage = f"/{arn.stage_name}"
+    return (told.removeprefix(stage) or "/") if told == stage or told.startswith(f"{stage}/") else told
 
 
 def _method_and_path(arn: Arn) -> tuple[str, str]:
@@ -250,9 +266,9 @@ def _identity(members: Members) -> tuple[str, ...]:
 def _sent(members: Members) -> Sent:
     headers = _lower(_section(members, "multiValueHeaders") or _section(members, "headers"))
     query = _section(members, "multiValueQueryStringParameters") or _section(members, "queryStringParameters")
-    listed = members.get("cookies")
-    lines = _strings(listed) if isinstance(listed, list) else headers.get("cookie", ())
-    return Sent(headers, {name: _strings(value) for name, value in query.items()}, _cookies(lines))
+    listed = _strings(members.get("cookies"))
+    cookies = _cookies(listed or headers.get("cookie", ()))
+    return Sent(headers, {name: _strings(value) for name, value in query.items()}, cookies, listed)
 
 
 def _lower(headers: Members) -> Values:

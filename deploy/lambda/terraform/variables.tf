@@ -15,8 +15,8 @@ variable "verifier_url" {
   type        = string
 
   validation {
-    condition     = can(regex("^https?://[^/]+", var.verifier_url))
-    error_message = "This must begin with https:// (or http://) and a host."
+    condition     = can(regex("^https://[^/]+", var.verifier_url))
+    error_message = "This must begin with https://, as tokens and the secret go there, and a host."
   }
 }
 
