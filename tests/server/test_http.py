@@ -373,17 +373,16 @@ async def test_a_defect_is_a_denial_to_nginx_and_not_an_error(client: Client, mo
 async def test_a_client_that_does_not_read_its_answers_loses_its_connection(issuer: dict[str, Any]) -> None:
     async with serve(settings(issuer, limits={"read_timeout": "500ms", "connections": 2})) as client:
         host, _, port = client.service.address.rpartition(":")
-        for _ in range(2):  # as many as there may be, and as many again
-            with ExitStack() as closing:
-                for _ in range(2):
-                    one = closing.enter_context(socket.socket())
-                    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-                    one.connect((host, int(port)))
-                    one.setblocking(False)
-                    with suppress(BlockingIOError):
-                        while True:
-                            one.send(b"GET /verify HTTP/1.1\r\nHost: verifier\r\n\r\n" * 10)
-                await eventually(lambda: _open(client), within=10)
+        with ExitStack() as closing:
+            for _ in range(2):  # as many as there may be
+                one = closing.enter_context(socket.socket())
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+                one.connect((host, int(port)))
+                one.setblocking(False)
+                with suppress(BlockingIOError):
+                    while True:
+                        one.send(b"GET /verify HTTP/1.1\r\nHost: verifier\r\n\r\n" * 10)
+            await eventually(lambda: _open(client), within=10)
         assert (await client.verify()).status == 401
 
 

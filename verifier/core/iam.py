@@ -33,7 +33,7 @@ UNUSUAL = ("*%*", "*;*", "*\\*", "*#*", "*//*", "*/.", "*/..", "*/./*", "*/../*"
 """Resources of paths that are not spelled plainly."""
 
 MOST_STEPS = 10_000
-"""Of drawing up one policy: 20 milliseconds or so, once for all who may do the same."""
+"""Of drawing up one policy: tens of milliseconds at most, once for all who may do the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,8 @@ class Plans:
         return self._cached(host, reach.routes, reach.default)
 
     def _compute(self, host: str | None, taken: tuple[bool, ...], default: bool) -> Plan | None:
-        table = RouteStates(self._routes, host, taken, default=default, steps=MOST_STEPS)
         try:
-            return _plan_of(table)
+            return _plan_of(RouteStates(self._routes, host, taken, default=default, steps=MOST_STEPS))
         except (_NotExpressible, TooLarge, RecursionError):  # of routes with hundreds of segments
             return None
 

@@ -51,7 +51,7 @@ class State:
 
 class RouteStates:
     """The routes of one host, as somebody may take them (``taken``, in the order of the table; ``default``: what no
-    route matches). It goes ``steps`` steps and no further."""
+    route matches). It goes ``steps`` steps and no further, and raises ``TooLarge`` then, from the first of them on."""
 
     def __init__(self, routes: Routes, host: str | None, taken: Sequence[bool], *, default: bool, steps: int) -> None:
         self._steps = steps
