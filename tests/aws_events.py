@@ -205,3 +205,30 @@ def appsync(authorization: str | None, _method: str = "POST", _path: str = "/gra
         },
         "requestHeaders": {"accept": "*/*", "host": "abc.appsync-api.us-east-1.amazonaws.com"},
     }
+
+
+FORMS: list[Build] = [rest_token, rest_request, http_1, http_2, websocket, appsync]
+POLICIES: list[Build] = [rest_token, rest_request, http_1, websocket]
+"""Those that are answered with a policy."""
+
+FUSIONAUTH = {
+    "aud": "63b73f76-7400-487d-b122-5705b848da80",
+    "exp": 1672140888,
+    "iat": 1672137288,
+    "iss": "https://local.fusionauth.io",
+    "sub": "2df13f18-01cc-48a4-b97a-2ab04f98d006",
+    "jti": "5f4a0a5f-9ab3-4ad4-8f37-8ab8d1bd0c36",
+    "authenticationType": "PASSWORD",
+    "email": "jo@acme.example",
+    "email_verified": True,
+    "preferred_username": "jo@acme.example",
+    "applicationId": "63b73f76-7400-487d-b122-5705b848da80",
+    "roles": [],
+    "auth_time": 1672137288,
+    "tid": "d7d09513-a3f5-401c-9685-34ab6c552453",
+}
+"""Claims of a token from FusionAuth's login."""
+
+AUTH0_SUBJECT = "C8npTEMVnBrILsBTI91MOh6dfuZbPVAU@clients"
+AUTH0_SCOPE = "read:clients write:clients update:client_grants"
+"""Of the machine-to-machine token that Auth0's sample is tried with."""

@@ -10,7 +10,21 @@ from typing import Any
 import pytest
 
 from tests import aws_events
-from tests.aws_events import Build, appsync, arn, http_1, http_2, rest_request, rest_token, websocket
+from tests.aws_events import (
+    AUTH0_SCOPE,
+    AUTH0_SUBJECT,
+    FORMS,
+    FUSIONAUTH,
+    POLICIES,
+    Build,
+    appsync,
+    arn,
+    http_1,
+    http_2,
+    rest_request,
+    rest_token,
+    websocket,
+)
 from tests.support import AUD, Client, FakeIssuer, Reply, fake_issuer, serve, settings, sign
 from verifier.surfaces.aws_context import native
 
@@ -22,8 +36,6 @@ ROUTES = [
     {"path": "/$connect", "scopes": ["read"]},
     {"path": "/graphql", "scopes": ["read"]},
 ]
-FORMS = [rest_token, rest_request, http_1, http_2, websocket, appsync]
-POLICIES = [rest_token, rest_request, http_1, websocket]
 
 
 def _settings(issuer: FakeIssuer, aws: dict[str, Any] | None = None, **changes: Any) -> Any:
@@ -525,23 +537,6 @@ async def test_two_values_of_the_header_are_401_wherever_they_are_told(client: C
 
 # What is handed on
 
-FUSIONAUTH = {
-    "aud": "63b73f76-7400-487d-b122-5705b848da80",
-    "exp": 1672140888,
-    "iat": 1672137288,
-    "iss": "https://local.fusionauth.io",
-    "sub": "2df13f18-01cc-48a4-b97a-2ab04f98d006",
-    "jti": "5f4a0a5f-9ab3-4ad4-8f37-8ab8d1bd0c36",
-    "authenticationType": "PASSWORD",
-    "email": "jo@acme.example",
-    "email_verified": True,
-    "preferred_username": "jo@acme.example",
-    "applicationId": "63b73f76-7400-487d-b122-5705b848da80",
-    "roles": [],
-    "auth_time": 1672137288,
-    "tid": "d7d09513-a3f5-401c-9685-34ab6c552453",
-}
-
 
 async def test_the_claims_of_fusionauth_arrive_as_the_native_authorizer_writes_them(issuer: FakeIssuer) -> None:
     now = int(time.time())
@@ -559,21 +554,20 @@ async def test_the_claims_of_fusionauth_arrive_as_the_native_authorizer_writes_t
 
 
 async def test_the_auth0_sample_gets_its_principal_its_arn_and_its_scope(issuer: FakeIssuer) -> None:
-    subject, scope = "C8npTEMVnBrILsBTI91MOh6dfuZbPVAU@clients", "read:clients write:clients update:client_grants"
     event = {
         "type": "TOKEN",
-        "authorizationToken": "Bearer " + issuer.token("RS256", sub=subject, scope=scope),
+        "authorizationToken": "Bearer " + issuer.token("RS256", sub=AUTH0_SUBJECT, scope=AUTH0_SCOPE),
         "methodArn": "arn:aws:execute-api:us-east-1:1234567890:apiId/stage/method/resourcePath",
     }
     main = {"name": "main", "issuer": issuer.url, "audiences": [AUD]}
     async with serve(settings(main, aws={"policy": "method"})) as client:
         said = await answer(client, event)
-        assert said["principalId"] == subject
+        assert said["principalId"] == AUTH0_SUBJECT
         assert said["policyDocument"] == {
             "Version": "2012-10-17",
             "Statement": [{"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": event["methodArn"]}],
         }
-        assert said["context"]["scope"] == scope
+        assert said["context"]["scope"] == AUTH0_SCOPE
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,13 @@ from typing import Any
 
 import pytest
 
-from tests.aws_events import Build, appsync, arn, http_1, http_2, rest_request, rest_token, websocket
+from tests.aws_events import AUTH0_SCOPE, AUTH0_SUBJECT, FORMS, FUSIONAUTH, Build, appsync, arn, http_2, rest_token
 from tests.e2e.aws.runtime import Result, Runtime, lambda_runtime, require_runtime
-from tests.server.test_aws import FUSIONAUTH
 from tests.support import AUD, FakeIssuer, fake_issuer, free_port, serve, settings, sign
 
 pytestmark = pytest.mark.e2e
 
 DOWN = "http://127.0.0.1:1"
-FORMS = [rest_token, rest_request, http_1, http_2, websocket, appsync]
 SIMPLE = [http_2, appsync]
 CASES = ["good", "expired", "missing", "under-scoped", "undecidable"]
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -138,19 +136,18 @@ async def test_the_claims_of_fusionauth_arrive_to_the_letter(issuer: FakeIssuer,
 
 
 async def test_the_output_of_the_auth0_sample_is_the_same(issuer: FakeIssuer, secret: Path) -> None:
-    subject, scope = "C8npTEMVnBrILsBTI91MOh6dfuZbPVAU@clients", "read:clients write:clients update:client_grants"
-    event = rest_token("Bearer " + issuer.token("RS256", sub=subject, scope=scope), "GET", "/pets/7")
+    event = rest_token("Bearer " + issuer.token("RS256", sub=AUTH0_SUBJECT, scope=AUTH0_SCOPE), "GET", "/pets/7")
     main = {"name": "main", "issuer": issuer.url, "audiences": [AUD]}
     limited = {"policy": "method", "context_claims": ["scope"]}
     async with serve(settings(main, aws=limited)) as client, asking(client.url) as invoke:
         result = await invoke(event)
         assert result.payload == {
-            "principalId": subject,
+            "principalId": AUTH0_SUBJECT,
             "policyDocument": {
                 "Version": "2012-10-17",
                 "Statement": [
                     {"Action": "execute-api:Invoke", "Effect": "Allow", "Resource": arn("GET", "/pets/7")},
                 ],
             },
-            "context": {"scope": scope},
+            "context": {"scope": AUTH0_SCOPE},
         }
