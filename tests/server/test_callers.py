@@ -5,6 +5,7 @@ import io
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from verifier.observability.metrics import Metrics
 from verifier.observability.observer import REFUSALS_INTERVAL, Observer
 from verifier.server.callers import Callers, digest, is_secret
 from verifier.server.deciding import Decided, Decisions
-from verifier.server.reloading import Reloaded
+from verifier.server.reloading import Reloaded, reloading
 from verifier.surfaces.surface import Request
 
 SECRET = secrets.token_hex(16)
@@ -39,6 +40,12 @@ def secret_files(tmp_path: Path) -> dict[str, Path]:
 
 def callers(secret_files: dict[str, Path]) -> list[dict[str, str]]:
     return [{"name": name, "secret_file": str(file)} for name, file in secret_files.items()]
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are looked at more often than every two seconds."""
+    monkeypatch.setattr("verifier.app.entrance.reloading", partial(reloading, interval=0.2))
 
 
 @asynccontextmanager

@@ -450,7 +450,7 @@ async def test_an_entry_that_is_too_large_to_be_read_is_removed_with_its_log(red
     async with replica(redis.url, limit=0.1) as one:
         await one.revoke(revocation("a"))
         with redis.admin() as admin:
-            admin.xadd("verifier:revocations", {"e": bytes(400 * 2**20)})
+            admin.xadd("verifier:revocations", {"e": bytes(200 * 2**20)})
         await eventually(lambda: _is_small(redis), within=25.0)
         await eventually(lambda: _is_listed(redis, {"a"}), within=10.0)
 
