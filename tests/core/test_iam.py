@@ -183,6 +183,7 @@ def test_routes_for_all_methods_are_one_each_where_a_wildcard_would_be_too_much(
         table(route("/pets/{id}", "PUT"), route("/pets/{id}/photos", "PUT")),
         # One condition more or less is another permission.
         table(route("/a/b/**", condition="x"), route("/a/**")),
+        table(route("/a/b", "PUT", condition="x"), route("/a/{id}", "PUT"), permitted=ANY_CASE),
         # More than a policy can hold.
         table(*(route(f"/{n}/a", "PUT") for n in range(70))),
         table(*(route(f"/{n}/{{id}}", "PUT", scopes="x" if n % 2 else "") for n in range(400))),
