@@ -434,6 +434,11 @@ async def test_preflights_are_as_configured(issuer: FakeIssuer) -> None:
         assert statements(said, "Allow") == ["OPTIONS/request"]
         assert said["principalId"] == "anonymous"
         assert said["context"] == {}
+    for aws in ({}, {"policy": "api"}):
+        async with serve(
+            _settings(issuer, aws, preflights="allow", routes=[], default_route="authenticated")
+        ) as client:
+            assert statements(await answer(client, event), "Allow") == ["OPTIONS/request"]
 
 
 async def test_a_preflight_is_none_where_the_answer_could_be_kept_for_what_is_none(issuer: FakeIssuer) -> None:
@@ -590,9 +595,10 @@ def test_a_claim_is_written_as_the_native_authorizer_does(value: Any, text: str)
 async def test_a_context_is_flat_or_safe_where_that_is_configured(issuer: FakeIssuer) -> None:
     told = {"realm": {"roles": ["a", "b"], "level": 3}, "email_verified": True, "big": 2**60, "none": None}
     async with serve(_settings(issuer, {"context": "flat"})) as client:
-        odd = {**told, "realm.level": "a claim that is called so"}
-        said = (await answer(client, rest_token(bearer(issuer, **odd), "GET", "/request")))["context"]
-        assert said["realm.level"] == "a claim that is called so"
+        called_so = {"realm.level": "a claim that is called so"}
+        for odd in ({**told, **called_so}, {**called_so, **told}):
+            said = (await answer(client, rest_token(bearer(issuer, **odd), "GET", "/request")))["context"]
+            assert said["realm.level"] == "a claim that is called so"
         said = (await answer(client, rest_token(bearer(issuer, **told), "GET", "/request")))["context"]
         assert said["realm.roles"] == '["a","b"]'
         assert said["realm.level"] == 3

@@ -39,10 +39,9 @@ def context(principal: Principal, form: Form, names: tuple[str, ...] | None = No
     if form is Form.SAFE:
         told = {"claims": base64url.encode(json.dumps(claims, separators=(",", ":")).encode("ascii"))}
     elif form is Form.FLAT:
-        told = {}
-        for name, value in _flat(claims, ""):
-            if name in claims or name not in told:  # a claim that is called so, rather than a member of another
-                told[name] = value
+        nested = {name: value for name, value in claims.items() if isinstance(value, Mapping)}
+        plain = {name: value for name, value in claims.items() if name not in nested}
+        told = {**dict(_flat(nested, "")), **dict(_flat(plain, ""))}  # a claim counts before a member that would be it
     else:
         told = {name: native(value) for name, value in claims.items()}
     if principal.scopes:
