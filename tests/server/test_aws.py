@@ -500,6 +500,11 @@ async def test_the_token_may_be_in_a_header_of_another_name_and_bare_where_that_
         assert (await ask(client, event)).status == 200
         assert (await ask(client, rest_token(token, "GET", "/request"))).status == 200
         assert (await ask(client, rest_token(f"bEARER  {token}", "GET", "/request"))).status == 200
+    places = {"token_header": "jwt_token", "bare_tokens": True, "token_cookie": "session"}
+    async with serve(_settings(issuer, places)) as client:
+        assert (await ask(client, event)).status == 200
+        both = {**event, "multiValueHeaders": {**event["multiValueHeaders"], "Cookie": [f"session={token}"]}}
+        assert (await ask(client, both)).status == 401
     async with serve(_settings(issuer, {"token_header": "jwt_token"})) as client:
         assert (await ask(client, event)).status == 401
         assert (await ask(client, rest_token(token, "GET", "/request"))).status == 401

@@ -43,6 +43,16 @@ class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody asks about
         self.registry = CollectorRegistry()
+        self._of_decisions()
+        self._of_keys()
+        self._of_caches()
+        self._of_redis()
+        self._of_introspection()
+        self._of_revocations()
+        self._of_ports()
+        self._of_the_process()
+
+    def _of_decisions(self) -> None:
         self.decisions = self._counter(
             "decisions",
             "Decisions. outcome is allow, deny or undecided; issuer is empty when none matched.",
@@ -57,6 +67,8 @@ class Metrics:
             "alone, as IAM cannot express the routes.",
             ("policy",),
         )
+
+    def _of_keys(self) -> None:
         self.key_fetches = self._counter(
             "key_fetches",
             "Fetches of keys. result is ok, error, or shared where another replica had fetched.",
@@ -67,9 +79,14 @@ class Metrics:
         )
         self.key_set_keys = self._gauge("key_set_keys", "Usable keys; 0 when they are too old to trust.", ("issuer",))
         self.keys_dropped = self._gauge("keys_dropped", "Keys of the set that cannot be used.", ("issuer", "cause"))
+
+    def _of_caches(self) -> None:
         self.cache_lookups = self._counter(
             "cache_lookups", "Cache look-ups. result is hit or miss.", ("kind", "tier", "result")
         )
+        self.cache_entries = self._gauge("cache_entries", "Entries held.", ("kind", "tier"))
+
+    def _of_redis(self) -> None:
         self.redis_seconds = self._histogram("redis_seconds", "Time of commands that Redis carried out.", ("command",))
         self.redis_errors = self._counter("redis_errors", "Commands that Redis did not carry out.", ("command",))
         self.redis_breaker = self._gauge("redis_breaker_open", "1 while Redis is not asked, as it did not answer.")
@@ -79,6 +96,8 @@ class Metrics:
             "Entries of Redis that did not open: format, other_key, forged, expired.",
             ("cause",),
         )
+
+    def _of_introspection(self) -> None:
         self.introspections = self._counter(
             "introspections",
             "Questions about tokens. result is active, inactive, error, or not_asked while the breaker is open.",
@@ -92,6 +111,8 @@ class Metrics:
         self.introspection_breaker = self._gauge(
             "introspection_breaker_open", "1 while the issuer is not asked, as it did not answer.", ("issuer",)
         )
+
+    def _of_revocations(self) -> None:
         self.revocations = self._gauge("revocations", "Revocations held.")
         self.revocations_unread = self._gauge(
             "revocations_unread_seconds", "Time since the list of revocations was last read to its end."
@@ -102,7 +123,8 @@ class Metrics:
         self.revocation_lag = self._histogram(
             "revocation_lag_seconds", "Time from a revocation on another replica to its arrival here, by their clocks."
         )
-        self.cache_entries = self._gauge("cache_entries", "Entries held.", ("kind", "tier"))
+
+    def _of_ports(self) -> None:
         self.http_errors = self._counter(
             "http_errors", "Requests refused by HTTP itself (404, 405, 408 …).", ("status",)
         )
@@ -112,6 +134,8 @@ class Metrics:
         self.handshakes_failed = self._counter("handshakes_failed", "TLS handshakes that came to nothing.")
         self.connections = self._gauge("connections", "Connections open on the data port.")
         self.connections_refused = self._counter("connections_refused", "Connections closed as too many were open.")
+
+    def _of_the_process(self) -> None:
         self.log_lines_dropped = self._gauge("log_lines_dropped", "Log lines dropped as nobody read them.")
         self.defects = self._counter("defects", "Errors that should not happen; each ended in a denial or 503.")
         self._gauge("build_info", "Always 1.", ("version",)).labels(__version__).set(1)

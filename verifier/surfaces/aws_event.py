@@ -165,14 +165,14 @@ def credentials(event: Event, places: Places) -> tuple[tuple[str, ...], str | No
         values = (*sent, *(one for one in event.identity if one not in sent and _BEARER.match(one)))
         if not values and places.bare:
             values = event.identity[:1]
-    if places.bare and len(values) == 1 and not _BEARER.match(values[0]):
-        return (), values[0]
+    is_bare = places.bare and len(values) == 1 and not _BEARER.match(values[0])
     query = event.sent.query.get(places.query, ()) if places.query else ()
     cookies = event.sent.cookies.get(places.cookie, ()) if places.cookie else ()
-    others = (*query, *cookies)
-    if len(others) > 1:
-        return (*values, *others), None
-    return values, others[0] if others else None
+    bare = (*(values if is_bare else ()), *query, *cookies)
+    shown = () if is_bare else values
+    if len(bare) > 1:
+        return (*shown, *bare), None
+    return shown, bare[0] if bare else None
 
 
 def is_kept_for_token(event: Event, authorization: tuple[str, ...], token: str | None) -> bool:
