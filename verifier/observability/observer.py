@@ -27,7 +27,7 @@ class Observer:
         self._callers_refused = 0
         self._next_refusal_line = -math.inf
         self._lookups = {
-            (tier, hit): metrics.cache_lookups.labels("identity", tier, "hit" if hit else "miss")
+            (tier, hit): metrics.cache_lookups.of("identity", tier, "hit" if hit else "miss")
             for tier in ("memory", "shared")
             for hit in (True, False)
         }
@@ -36,10 +36,10 @@ class Observer:
         """Count a verdict, and write the line of a denial."""
         if isinstance(verdict, Allowed):
             issuer = "" if verdict.principal is None else verdict.principal.issuer_name
-            self.metrics.decisions.labels(surface, issuer, "allow", "").inc()
+            self.metrics.decisions.of(surface, issuer, "allow", "").value += 1
             return
         outcome = "undecided" if verdict.undecided else "deny"
-        self.metrics.decisions.labels(surface, verdict.issuer, outcome, str(verdict.reason)).inc()
+        self.metrics.decisions.of(surface, verdict.issuer, outcome, str(verdict.reason)).value += 1
         if self._log_denials:
             self._write_denial(surface, verdict, outcome, {"request_id": request_id, "trace_id": trace_id})
 
@@ -48,7 +48,7 @@ class Observer:
         self.metrics.aws_policies.labels(kind).inc()
 
     def took(self, surface: str, seconds: float) -> None:
-        self.metrics.decision_seconds.labels(surface).observe(seconds)
+        self.metrics.decision_seconds.of(surface).add(seconds)
 
     def http_error(self, status: int) -> None:
         self.metrics.http_errors.labels(str(status)).inc()
@@ -78,7 +78,7 @@ class Observer:
         self.log.info("file_renewed", kind=name)
 
     def cache_lookup(self, tier: str, *, hit: bool) -> None:
-        self._lookups[tier, hit].inc()
+        self._lookups[tier, hit].value += 1
 
     def introspected(self, issuer: str, result: str, seconds: float) -> None:
         self.metrics.introspections.labels(issuer, result).inc()

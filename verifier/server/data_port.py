@@ -45,7 +45,7 @@ def _handler(surface: Surface, endpoint: Endpoint, decisions: Decisions, max_age
         headers = [*answered.headers, ("X-Request-Id", decided.request_id)]
         verdict = decided.verdicts[0]
         if endpoint.for_gateways and isinstance(verdict, Allowed):
-            headers += _holding(endpoint.holdable(request), min(max_age, verdict.good_for - 1))
+            headers += _holding(endpoint.holdable(request), min(max_age, verdict.good_until - decisions.clock() - 1))
             headers += decisions.identity.of(verdict.principal)
         return Answer(answered.status, tuple(headers), answered.body)
 

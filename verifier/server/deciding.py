@@ -37,12 +37,15 @@ class Decided:
 
 
 class Decisions:
-    """Decides what surfaces read."""
+    """Decides what surfaces read. ``clock`` gives seconds since 1970."""
 
-    def __init__(self, engine: Engine, observer: Observer, identity: IdentityHeaders) -> None:
+    def __init__(
+        self, engine: Engine, observer: Observer, identity: IdentityHeaders, clock: Callable[[], float] = time.time
+    ) -> None:
         self._engine = engine
         self._observer = observer
         self.identity = identity
+        self.clock = clock
         self._deciding: set[asyncio.Task[Verdict]] = set()
 
     async def stop(self) -> None:
@@ -74,7 +77,7 @@ class Decisions:
         if isinstance(asked, Denied):
             verdicts = (asked,)
         elif isinstance(asked, Exchange):
-            settled = asked.settle((await self._all((asked.question,), within))[0])
+            settled = asked.settle((await self._all((asked.question,), within))[0], self.clock())
             verdicts, answer = (settled.verdict,), settled.answer
             if settled.policy is not None:
                 self._observer.policy_given(settled.policy)

@@ -59,12 +59,12 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One question, or its refusal, where more than the verdict goes into the answer. ``settle`` may turn an allow
-    that cannot be told into a denial, and nothing into an allow. ``request_id`` is what whoever asks calls the request,
+    """One question, or its refusal, where more than the verdict goes into the answer. ``settle`` takes the verdict and
+    the time (seconds since 1970); it may turn an allow that cannot be told into a denial, and nothing into an allow. ``request_id`` is what whoever asks calls the request,
     where the body tells it."""
 
     question: Question | Denied
-    settle: Callable[[Verdict], Settled]
+    settle: Callable[[Verdict, float], Settled]
     request_id: str = ""
 
 
