@@ -314,7 +314,7 @@ class Engine:
             return identity.outcome
         else:
             principal, now = identity.outcome, self._clock()
-            demanded = (*question.requirement.scopes, *rule.requirement.scopes)
+            demands = (question.requirement, rule.requirement)
             try:
                 claims.check_standing(principal, issuer, now)
                 unfollowed = self._sources.revocations.outage()
@@ -326,10 +326,11 @@ class Engine:
                 reach = self._routes.reach(principal, issuer.leeway, now) if question.wants_reach else None
                 routes.check_access(rule)
                 policy.check(rule.requirement, principal, issuer.leeway, now)
-                demands = (question.requirement, rule.requirement)
-                ends = (policy.met_until(demand, principal) for demand in demands)
-                good_until = min(claims.stands_until(principal, issuer), *ends)
+                good_until = claims.stands_until(principal, issuer)
+                if demands != _NO_DEMANDS:
+                    good_until = min(good_until, *(policy.met_until(demand, principal) for demand in demands))
             except Rejected as refusal:
+                demanded = (*question.requirement.scopes, *rule.requirement.scopes)
                 return Denied(refusal.reason, refusal.detail, issuer.name, demanded, principal=standing, reach=reach)
         return Allowed(principal, good_until, reach)
 
@@ -384,6 +385,8 @@ def _unavailable(reason: Reason, outage: SourceUnavailable, issuer_name: str) ->
     """The cause stays in the log: an address of ours is not the client's business."""
     return Denied(reason, _UNAVAILABLE[reason], issuer_name, retry_after=max(1, round(outage.retry_after)))
 
+
+_NO_DEMANDS = (policy.NOTHING, policy.NOTHING)
 
 _UNAVAILABLE = {
     Reason.KEYS_UNAVAILABLE: "the keys of the token's issuer cannot be had now",

@@ -6,8 +6,7 @@ the same checks, so an entry cannot say more than a token of that issuer could.
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from verifier.core import claims, strict_json
 from verifier.core.issuer import Issuer
@@ -16,8 +15,7 @@ from verifier.core.reasons import Reason, Rejected
 from verifier.core.verdict import Allowed, Denied, Principal
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """``key`` verified it; None where the issuer's word alone did. ``content`` is the token's digest, by which it
     can be revoked. ``until``, in seconds since 1970, is when the issuer must be asked again; None where it was not
     asked.

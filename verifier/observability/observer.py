@@ -9,6 +9,7 @@ from verifier.core.revocation import Revocation
 from verifier.core.verdict import Allowed, Denied, Verdict
 from verifier.observability.log import Logger, place
 from verifier.observability.metrics import Metrics
+from verifier.observability.tally import Count, Durations
 
 REFUSALS_INTERVAL = 60.0
 """Seconds between two lines about callers that were refused."""
@@ -42,6 +43,14 @@ class Observer:
         self.metrics.decisions.of(surface, verdict.issuer, outcome, str(verdict.reason)).value += 1
         if self._log_denials:
             self._write_denial(surface, verdict, outcome, {"request_id": request_id, "trace_id": trace_id})
+
+    def allows(self, surface: str, issuer: str) -> Count:
+        """For counting allows of tokens of ``issuer`` as ``decided`` does."""
+        return self.metrics.decisions.of(surface, issuer, "allow", "")
+
+    def durations(self, surface: str) -> Durations:
+        """For noting durations as ``took`` does."""
+        return self.metrics.decision_seconds.of(surface)
 
     def policy_given(self, kind: str) -> None:
         """Of IAM, to API Gateway."""

@@ -63,9 +63,7 @@ class Durations:
 class Histogram(Collector):
     """A histogram with one label: ``Durations`` for each of its values."""
 
-    def __init__(
-        self, name: str, means: str, label: str, bounds: Sequence[float], registry: CollectorRegistry
-    ) -> None:
+    def __init__(self, name: str, means: str, label: str, bounds: Sequence[float], registry: CollectorRegistry) -> None:
         self._name, self._means, self._label, self._bounds = name, means, label, bounds
         self._durations: dict[str, Durations] = {}
         registry.register(self)

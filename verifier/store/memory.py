@@ -53,9 +53,7 @@ class MemoryCache:
         """
         for room in (self._good, self._bad):
             gone = [
-                digest
-                for digest, entry in room.entries.items()
-                if _rests_on_another(entry.identity, issuer_name, held)
+                digest for digest, entry in room.entries.items() if _rests_on_another(entry.identity, issuer_name, held)
             ]
             for digest in gone:
                 del room.entries[digest]

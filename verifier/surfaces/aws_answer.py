@@ -7,7 +7,7 @@ understands nothing but yes and no, a yes is said only if no other request is an
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -212,7 +212,7 @@ def refused(verdict: Verdict) -> Settled:
     it would be an error of ours to API Gateway."""
     written = answer.decision(verdict)
     is_unread = isinstance(verdict, Denied) and verdict.family is Family.INVALID_REQUEST
-    return Settled(verdict, replace(written, status=401) if is_unread else written)
+    return Settled(verdict, written._replace(status=401) if is_unread else written)
 
 
 def _issuer(verdict: Verdict) -> str:
