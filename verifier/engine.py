@@ -139,6 +139,8 @@ class Engine:
                 return self._guarded(question, progress)
             except _Wait as found:
                 wait = found
+            if not progress.done:
+                self._observer.cache_lookup("memory", hit=False)
             progress.done.add(wait.step)
             name = wait.issuer.name
             if self._waiting[name] >= self._limits.waiting:
@@ -173,9 +175,9 @@ class Engine:
         if identity is None:
             digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
             known = self._known(digest)
-            if not progress.done:
-                self._observer.cache_lookup("memory", hit=known is not None)
             identity = self._evaluate(text, digest, progress) if known is None else known.identity
+            if not progress.done:  # and not where it waits, which is to be asked again
+                self._observer.cache_lookup("memory", hit=known is not None)
         if isinstance(identity, Denied):
             return identity
         issuer = self._issuers.by_name[identity.issuer_name]

@@ -9,6 +9,8 @@ Nothing in this module may run before ``core/signature.py`` agreed, or the issue
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from itertools import chain
 from typing import Any, cast
 
 from verifier.core import claim_path
@@ -36,6 +38,7 @@ def principal(claims: Mapping[str, Any], issuer: Issuer) -> Principal:
     Raises ``Rejected``: ``untrusted_issuer``, ``malformed_claim``, ``missing_claim``, ``wrong_audience``,
     ``wrong_client``.
     """
+    claims = _with_shared_texts(claims)
     iss = check_issuer(claims, issuer)  # in the order of ``IDENTITY``
     expires_at, not_before, issued_at = check_dates(claims, issuer)
     subject, token_id = check_texts(claims, issuer)
@@ -217,7 +220,7 @@ def audiences(claims: Mapping[str, Any]) -> tuple[str, ...] | None:
         return None
     value = claims["aud"]
     if isinstance(value, str):
-        return (value,)
+        return _tuple_once(value) if len(value) <= _USUAL else (value,)
     if isinstance(value, list) and all(isinstance(member, str) for member in value):
         return tuple(value)
     raise Rejected(Reason.MALFORMED_CLAIM, "the aud of the token is neither a string nor an array of strings")
@@ -231,19 +234,64 @@ def clients(claims: Mapping[str, Any], issuer: Issuer) -> tuple[str, ...]:
 
 def scopes(claims: Mapping[str, Any], issuer: Issuer) -> tuple[str, ...]:
     """The scopes of all configured claims, each once, in the order in which the token has them."""
-    found: dict[str, None] = {}
+    found: list[tuple[str, ...]] = []
     for path in issuer.scope_claims:
         value = claim_path.find(claims, path)
         if isinstance(value, str):
-            found.update(dict.fromkeys(filter(None, value.split(" "))))
+            found.append(_words(value) if len(value) <= _USUAL else _split(value))
         elif isinstance(value, list) and all(isinstance(member, str) for member in value):
-            found.update(dict.fromkeys(value))
+            found.append(tuple(dict.fromkeys(value)))
         elif value is not None:
             raise Rejected(
                 Reason.MALFORMED_CLAIM,
                 f"the claim {claim_path.render(path)} is neither a string nor an array of strings",
             )
-    return tuple(found)
+    return found[0] if len(found) == 1 else tuple(dict.fromkeys(chain.from_iterable(found)))
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, text.split(" "))))
+
+
+def _with_shared_texts(claims: Mapping[str, Any]) -> dict[str, Any]:
+    """The same claims, with usual texts that many tokens have alike in memory once."""
+    shared = {_NAMES.get(name, name): value for name, value in claims.items()}
+    for name in _ALIKE:
+        value = shared.get(name)
+        if type(value) is str and len(value) <= _USUAL:
+            shared[name] = _text_once(value)
+    return shared
+
+
+_NAMES = {
+    name: name
+    for name in (
+        *(
+            "iss",
+            "sub",
+            "aud",
+            "exp",
+            "nbf",
+            "iat",
+            "jti",
+            "scope",
+            "client_id",
+            "azp",
+            "sid",
+            "auth_time",
+            "acr",
+            "amr",
+        ),
+        *("nonce", "typ", "scp", "roles", "groups", "permissions", "entitlements", "gty", "ver", "tid", "oid", "appid"),
+        *("cid", "uid", "token_use", "username", "preferred_username", "email", "email_verified", "name", "org_id"),
+        *("given_name", "family_name", "realm_access", "resource_access", "session_state", "applicationId", "roles"),
+    )
+}
+_ALIKE = ("iss", "aud", "azp", "client_id", "scope")
+_USUAL = 256
+_text_once = lru_cache(4_096)(str)
+_tuple_once = lru_cache(1_024)(lambda text: (text,))
+_words = lru_cache(1_024)(_split)
 
 
 _NUMBERS = frozenset({int, float})
