@@ -1,5 +1,5 @@
 from tests.support import Client, FakeIssuer
-from verifier.observability.metrics import Metrics
+from verifier.observability.metrics import Metrics, exposition
 
 
 async def test_cache_lookups_and_entries_are_counted(client: Client, issuer: FakeIssuer) -> None:
@@ -34,7 +34,7 @@ async def test_labels_cannot_be_made_by_a_client(client: Client) -> None:
 async def test_the_format_is_negotiated(client: Client) -> None:
     plain = await client.ops("/metrics")
     assert plain.headers["Content-Type"].startswith("text/plain")
-    body, kind = Metrics().expose("application/openmetrics-text; version=1.0.0")
+    body, kind = exposition(Metrics().registry.collect(), "application/openmetrics-text; version=1.0.0")
     assert kind.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
 
