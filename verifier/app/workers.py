@@ -255,8 +255,9 @@ class Workers:
             return None
 
     async def _pause(self, number: int, hasty: int) -> None:
-        """None before the first, then longer and longer."""
+        """None before the first, then longer and longer; nobody has to wait for that one."""
         if hasty:
+            self._bound.close_queue(number - 1)
             seconds = min(LONGEST_PAUSE, 2.0 ** (hasty - 1))
             self._log.warning("worker_waits", worker=number, detail=f"it is replaced in {seconds:g} s")
             await asyncio.sleep(seconds)

@@ -66,6 +66,13 @@ class Bound:
     shares: tuple[tuple[socket.socket, ...], ...]
     file: SocketFile | None = None
 
+    def close_queue(self, share: int) -> None:
+        """Have connections dealt out to others until somebody listens there anew; those who wait in it are refused."""
+        if self.file is None:
+            for one in self.shares[share]:
+                with suppress(OSError):  # only Linux can
+                    one.shutdown(socket.SHUT_RD)
+
     def close(self) -> None:
         """May be called again. Whoever has copies of the sockets goes on with them."""
         for one in chain.from_iterable(self.shares):
@@ -124,7 +131,7 @@ async def open_http(server: HttpServer, listen: str, mode: int, within: float) -
 
 
 async def serve_http(server: HttpServer, sockets: Iterable[socket.socket], within: float) -> Close:
-    """Serve on ``sockets`` that listen; they are closed when it ends."""
+    """Serve on ``sockets``; they are closed when it ends."""
     runner = web.ServerRunner(server, shutdown_timeout=within)
     await runner.setup()
     end_tls: Close | None = None
@@ -143,6 +150,8 @@ async def serve_http(server: HttpServer, sockets: Iterable[socket.socket], withi
 
 
 def _accept_tls(server: HttpServer, handshakes: Handshakes, sockets: Iterable[socket.socket]) -> Close:
+    for listening in sockets:
+        listening.listen(BACKLOG)
     accepting = [asyncio.create_task(handshakes.accept(listening, server)) for listening in sockets]
 
     async def close() -> None:
@@ -201,8 +210,6 @@ def _reserved(places: Iterable[_Place]) -> Iterator[list[_Place]]:
         for family, address in taken:
             one = keeping.enter_context(socket.socket(family))
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             one.bind(address)
         yield taken
 
