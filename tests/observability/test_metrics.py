@@ -39,6 +39,11 @@ async def test_the_format_is_negotiated(client: Client) -> None:
     assert body.endswith(b"# EOF\n")
 
 
+async def test_one_process_is_one_worker(client: Client) -> None:
+    assert await client.metric("verifier_workers") == 1
+    assert await client.metric("verifier_worker_restarts_total") == 0
+
+
 async def test_probes_answer(client: Client) -> None:
     alive = await client.ops("/healthz")
     assert (alive.status, alive.json) == (200, {"status": "alive"})

@@ -230,6 +230,7 @@ def _unix_socket(file: SocketFile) -> socket.socket:
     try:
         with file.binding() as path:
             bound.bind(str(path))
+            bound.listen(BACKLOG)
     except OSError:
         bound.close()
         raise
