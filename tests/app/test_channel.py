@@ -1,7 +1,8 @@
-"""What a supervisor and a worker say to each other."""
+"""What a supervisor and a worker say to each other, and what it makes of an answer that does not come."""
 
 import asyncio
 import errno
+import io
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -14,6 +15,9 @@ from verifier.app.channel import Ask, Channel, Failed, Report, Serving, Start, f
 from verifier.config import ConfigError
 from verifier.config.loading import Problem
 from verifier.core.revocation import Kind, Lift, Revocation
+from verifier.observability.log import open_log
+from verifier.observability.metrics import Metrics
+from verifier.server.listening import Bound
 
 REVOCATION = Revocation("1", ("https://a.example",), Kind.SUBJECT, "bob", 1.0, 2.0)
 SETTINGS = settings({"name": "main", "issuer": "https://a.example", "audiences": ["a"]}, workers=2)
@@ -135,3 +139,51 @@ async def test_one_that_cannot_be_understood_is_killed(pair: Pair) -> None:
     pair.raw.sendall(b"\0\0\0\0\0\0\0\4what")
     async with asyncio.timeout(5):
         await pair.process.killed.wait()
+
+
+@dataclass
+class Deaf:
+    """A worker that answers nothing, and takes its time to die."""
+
+    number: int = 1
+    silent: bool = True
+    asked: int = 0
+    killed: bool = False
+    gone: bool = False
+
+    def tell(self, order: object) -> None: ...
+
+    async def ask(self, within: float) -> bool:
+        self.asked += 1
+        return False
+
+    def kill(self) -> None:
+        self.killed = True
+
+    async def ended(self) -> int:
+        assert self.killed
+        await asyncio.sleep(0)
+        self.gone = True
+        return -9
+
+
+@pytest.fixture
+def with_deaf() -> tuple[workers.Workers, Deaf]:
+    log, metrics = open_log("json", "info", io.StringIO()), Metrics()
+    made, deaf = workers.Workers(SETTINGS, Bound("", ()), tuple, metrics, log), Deaf()
+    made._living[1] = deaf  # type: ignore[assignment]
+    return made, deaf
+
+
+async def test_a_revocation_is_not_made_before_those_who_cannot_be_told_are_gone(
+    with_deaf: tuple[workers.Workers, Deaf],
+) -> None:
+    made, deaf = with_deaf
+    await made.tell(REVOCATION)
+    assert deaf.gone
+
+
+async def test_one_that_is_silent_is_not_asked_for_reports(with_deaf: tuple[workers.Workers, Deaf]) -> None:
+    made, deaf = with_deaf
+    await made.refresh()
+    assert deaf.asked == 0

@@ -3,16 +3,20 @@
 import asyncio
 import json
 import socket
+import ssl
 import stat
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
 
 from tests.support import AUD, FakeIssuer, eventually, serve, settings
+from verifier.server import listening
+from verifier.server.handshake import Handshakes
+from verifier.server.http import HttpServer
 from verifier.server.listening import Bound, bind, reserve
 
 
@@ -115,6 +119,39 @@ async def test_a_share_whose_queue_is_closed_is_passed_over_until_somebody_liste
     assert await accepted(bound, 1, 32) == 32
     bound.shares[0][0].listen()
     assert await accepted(bound, 0, 64) > 0
+    bound.close()
+
+
+async def test_a_queue_that_was_closed_twice_takes_connections_that_can_be_read() -> None:
+    bound = await bind("127.0.0.1:0", 0, 2)
+    for share in (0, 1, 1):
+        bound.close_queue(share)
+    bound.shares[1][0].listen()
+    host, _, port = bound.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=5):
+        connected, _ = bound.shares[1][0].accept()
+        with connected:
+            connected.setblocking(False)
+            with pytest.raises(BlockingIOError):  # nothing came, but it is not at its end
+                connected.recv(1)
+    bound.close()
+
+
+async def test_a_queue_that_was_closed_is_open_again_where_tls_is_served() -> None:
+    bound = await bind("127.0.0.1:0", 0, 2)
+    bound.close_queue(0)
+    came = asyncio.Event()
+    handshakes = Handshakes(ssl.create_default_context, 1.0, lambda: False, came.set, lambda: None)
+    close = listening._accept_tls(cast("HttpServer", None), handshakes, bound.shares[0])
+    host, _, port = bound.address.rpartition(":")
+
+    async def given() -> bool:
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.close()
+        return came.is_set()
+
+    await eventually(given)
+    await close()
     bound.close()
 
 

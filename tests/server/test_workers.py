@@ -325,7 +325,7 @@ async def test_a_worker_that_is_killed_under_load_is_replaced_and_its_counts_are
 
 
 async def test_one_that_cannot_be_replaced_is_tried_again_and_nobody_waits_for_it(
-    several: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    several: dict[str, Any], sets: list[workers.Workers], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = tmp_path / "secret"
     secret.write_text("0123456789abcdef")
@@ -347,6 +347,8 @@ async def test_one_that_cannot_be_replaced_is_tried_again_and_nobody_waits_for_i
         assert await client.metric("verifier_workers") == 1
         secret.write_text("0123456789abcdef")
         await replaced(client)
+        host, _, port = client.service.address.rpartition(":")
+        await eventually(partial(all_have_decided, sets[0], lambda: asyncio.open_connection(host, int(port))))
     assert lines("worker_died")[0] == "SIGKILL"
     assert lines("worker_died")[1].startswith("callers[0].secret_file: cannot read")
     assert lines("worker_waits")[0] == "it is replaced in 0.5 s"
@@ -440,8 +442,8 @@ async def test_a_revocation_holds_for_all_at_once_and_for_those_that_come_later(
         made = await client.admin("POST", json={"issuer": "main", "sub": "bob"})
         assert (made.status, await reasons(client, token)) == (201, {"revoked"})
         assert await client.metric("verifier_revocations") == 1
-        for times in (1, 2):
-            os.kill(a_worker(), signal.SIGKILL)
+        for times in (1, 2):  # the second time, the one that was started last
+            os.kill(max(children(os.getpid())), signal.SIGKILL)
             await replaced(client, times)
             assert await reasons(client, token) == {"revoked"}
             await asyncio.sleep(2 * workers.HASTY)

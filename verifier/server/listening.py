@@ -68,8 +68,11 @@ class Bound:
 
     def close_queue(self, share: int) -> None:
         """Have connections dealt out to others until somebody listens there anew; those who wait in it are refused."""
-        if self.file is None:
-            for one in self.shares[share]:
+        if self.file is not None:
+            return
+        for one in self.shares[share]:
+            # Of one that does not listen, the connections that it takes later would be at their end from the beginning.
+            if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 with suppress(OSError):  # only Linux can
                     one.shutdown(socket.SHUT_RD)
 
