@@ -135,6 +135,14 @@ async def test_nobody_waits_for_one_that_is_gone(pair: Pair) -> None:
     assert pair.worker.serving_since is None
 
 
+async def test_what_one_said_before_it_ended_counts(pair: Pair) -> None:
+    pair.raw.close()
+    pair.other.send(Report(7))
+    await pair.other.close()
+    assert await pair.worker.ended() == -9
+    assert pair.worker.last == Report(7)
+
+
 async def test_one_that_cannot_be_understood_is_killed(pair: Pair) -> None:
     pair.raw.sendall(b"\0\0\0\0\0\0\0\4what")
     async with asyncio.timeout(5):

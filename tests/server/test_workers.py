@@ -33,6 +33,7 @@ def _prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the workers of a supervisor in this process are told, and give up, sooner."""
     monkeypatch.setattr(workers, "OBEY", 0.5)
     monkeypatch.setattr(workers, "ANSWER", 0.3)
+    monkeypatch.setattr(workers, "POLL", 0.1)
     monkeypatch.setattr(workers, "HASTY", 0.1)
     monkeypatch.setattr(workers, "LONGEST_PAUSE", 0.5)
 
@@ -182,11 +183,16 @@ def sets(monkeypatch: pytest.MonkeyPatch) -> list[workers.Workers]:
     return made
 
 
+def decisions(made: workers.Workers) -> list[float]:
+    """How many each worker has reported."""
+    families = ([*worker.last.families] for worker in made.serving())
+    return [sum(s.value for one in said if one.name == "verifier_decisions" for s in one.samples) for said in families]
+
+
 async def all_have_decided(made: workers.Workers, asking: Callable[[], Any]) -> bool:
     assert set(await asyncio.gather(*(asked(asking()) for _ in range(8)))) == {401}
     await made.refresh()
-    families = [family for worker in made.serving() for family in worker.last.families]
-    return all(family.samples for family in families if family.name == "verifier_decisions")
+    return all(decisions(made))
 
 
 async def test_all_of_them_answer_on_a_unix_socket(
@@ -221,11 +227,23 @@ async def test_all_of_them_answer_over_tls(
         await eventually(partial(all_have_decided, sets[0], connecting))
 
 
+def sockets_of(pid: int) -> set[int]:
+    found = set()
+    for place in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            found.add(place.stat().st_ino)
+    return found
+
+
 async def test_they_are_counted_together_and_one_that_is_told_to_stop_loses_nothing(
-    several: dict[str, Any], issuer: FakeIssuer
+    several: dict[str, Any], sets: list[workers.Workers], issuer: FakeIssuer
 ) -> None:
+    """And each of them has its own queue and no other, or connections would wait there when it is told to stop."""
     async with supervised(several) as client:
+        queues = {os.fstat(one.fileno()).st_ino for share in sets[0]._bound.shares for one in share}
+        assert [len(sockets_of(pid) & queues) for pid in children(os.getpid())] == [1, 1]
         assert {(await client.verify(issuer.token("EdDSA"))).status for _ in range(10)} == {200}
+        await eventually(lambda: sum(decisions(sets[0])) == 10)  # also where nobody asks for metrics
         assert await client.metric("verifier_decisions_total", outcome="allow") == 10
         assert await client.metric("verifier_decision_seconds_count") == 10
         assert await client.metric("verifier_workers") == 2

@@ -41,9 +41,11 @@ async def supervising(
         held = Revocations()
         # With Redis, each process follows the list by itself.
         workers = Workers(settings, bound, lambda: held, observer.metrics, log)
-        revocations = revocation_list(settings, observer, store, held)
-        if store is None:
-            revocations = ToldList(settings.revocations.max_entries, held, workers.tell)
+        revocations: RevocationList = (
+            ToldList(settings.revocations.max_entries, held, workers.tell)
+            if store is None
+            else revocation_list(settings, observer, store)
+        )
         issuers = Issuers(core_issuer(issuer) for issuer in settings.issuers)
         routes = {
             **_routes(workers, revocations, observer.metrics),
