@@ -195,3 +195,10 @@ async def test_one_that_is_silent_is_not_asked_for_reports(with_deaf: tuple[work
     made, deaf = with_deaf
     await made.refresh()
     assert deaf.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [(0, "exit code 0"), (2, "exit code 2"), (-9, "SIGKILL"), (-35, "signal 35")]
+)
+def test_how_a_process_ended_is_said_of_every_code(code: int, said: str) -> None:
+    assert workers._ending(code) == said

@@ -287,4 +287,5 @@ async def _begun(worker: Worker) -> None:
 
 
 def _ending(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+    names = {one.value: one.name for one in signal.Signals}
+    return f"exit code {code}" if code >= 0 else names.get(-code, f"signal {-code}")
