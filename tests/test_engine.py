@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 
 from tests.engine_bench import Bench, Source, key_set, reason, token
-from tests.support import AUD, NOW, claims, issuer, private_key, sign
+from tests.support import AUD, ISS, NOW, claims, issuer, private_key, sign
 from verifier.core import keys
 from verifier.core.keys import KeySet
+from verifier.core.policy import Requirement
 from verifier.core.reasons import Reason
+from verifier.core.revocation import Kind, Revocation, Revocations
+from verifier.core.routes import Target
 from verifier.core.verdict import Allowed, Denied
-from verifier.engine import Question
+from verifier.engine import Engine, Question
 from verifier.ports import SourceUnavailable
 from verifier.store.memory import MemoryCache
 
@@ -268,4 +271,100 @@ def test_a_source_says_why_it_is_unavailable() -> None:
 def test_an_allow_says_how_long_it_is_good_for(demands: dict[str, Any], seconds: float) -> None:
     verdict = Bench().ask(token(auth_time=NOW - 10), **demands)
     assert isinstance(verdict, Allowed)
-    assert verdict.good_for == seconds
+    assert verdict.good_until == NOW + seconds
+
+
+def plain(text: str) -> Question:
+    return Question((f"Bearer {text}",))
+
+
+def remembering(bench: Bench, text: str) -> Engine:
+    """An engine that allowed ``text`` by itself twice: verified, then found again."""
+    engine = bench.engine
+    for _ in range(2):
+        assert isinstance(engine.decide_now(plain(text)), Allowed)
+    return engine
+
+
+def test_what_is_recalled_is_the_allow_that_was_given() -> None:
+    bench, text = Bench(), token()
+    engine = remembering(bench, text)
+    known = engine.recall(text.encode())
+    assert known is not None
+    assert known.allowed == engine.decide_now(plain(text))
+    assert bench.seen.hits == [False, True, True, True]
+
+
+def test_nothing_is_recalled_that_was_not_allowed_by_itself() -> None:
+    bench, text = Bench(), token()
+    engine = bench.engine
+    assert engine.recall(text.encode()) is None
+    for question in (
+        Question((f"Bearer {text}",), requirement=Requirement(scopes=("read",))),
+        Question((f"Bearer {text}",), target=Target("GET", None, "/")),
+        Question((f"Bearer {text}",), wants_reach=True),
+    ):
+        for _ in range(3):
+            assert isinstance(engine.decide_now(question), Allowed)
+        assert engine.recall(text.encode()) is None
+
+
+def test_a_refused_token_is_not_recalled() -> None:
+    engine, text = Bench().engine, token(aud="other")
+    for _ in range(3):
+        assert isinstance(engine.decide_now(plain(text)), Denied)
+    assert engine.recall(text.encode()) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda bench: setattr(bench, "now", NOW + 300),  # its end, although there is leeway
+        lambda bench: setattr(bench, "now", NOW - 1),  # before it was judged
+        lambda bench: setattr(bench.source, "keys", key_set(which=1)),
+        lambda bench: setattr(bench.source, "keys", None),
+        lambda bench: setattr(bench.revoked, "unread", SourceUnavailable("lost")),
+        lambda bench: bench.revoked.held.add(Revocation("r", (ISS,), Kind.SUBJECT, "alice", NOW, NOW + 300)),
+        lambda bench: setattr(bench.revoked, "held", Revocations()),
+        lambda bench: setattr(bench, "cache", MemoryCache(10, 1.0, lambda: 0.0)),
+    ],
+)
+def test_what_an_allow_rests_on_must_be_the_very_same_for_it_to_be_recalled(change: Callable[[Bench], None]) -> None:
+    bench, text = Bench(), token()
+    engine = remembering(bench, text)
+    assert engine.recall(text.encode()) is not None
+    change(bench)
+    engine._cache = bench.cache
+    assert engine.recall(text.encode()) is None
+
+
+def test_after_a_revocation_of_others_an_allow_is_recalled_once_it_was_judged_again() -> None:
+    bench, text = Bench(), token()
+    engine = remembering(bench, text)
+    bench.revoked.held.add(Revocation("r", (ISS,), Kind.SUBJECT, "bob", NOW, NOW + 300))
+    assert engine.recall(text.encode()) is None
+    assert isinstance(engine.decide_now(plain(text)), Allowed)
+    assert engine.recall(text.encode()) is not None
+
+
+def test_another_engine_judges_for_itself() -> None:
+    bench, text = Bench(), token()
+    remembering(bench, text)
+    assert bench.engine.recall(text.encode()) is None
+
+
+def test_a_defect_in_recalling_is_reported_and_the_question_is_put() -> None:
+    bench, text = Bench(), token()
+    engine = remembering(bench, text)
+    bench.source.current = None  # type: ignore[method-assign, assignment]
+    assert engine.recall(text.encode()) is None
+    assert len(bench.seen.defects) == 1
+
+
+async def test_a_look_up_counts_once_although_a_decision_waits() -> None:
+    bench = Bench(source=Source(None, [key_set()]))
+    engine = bench.engine
+    assert engine.decide_now(plain(token())) is None
+    assert bench.seen.hits == []
+    assert isinstance(await engine.decide(plain(token())), Allowed)
+    assert bench.seen.hits == [False]

@@ -6,6 +6,8 @@ Rules of this module:
   ``Denied``.
 * ``decide_now`` and ``decide`` are the same decision. The first answers None where I/O is needed; the second
   waits for it and asks again.
+* ``recall`` decides nothing. It repeats an allow of ``decide_now`` about a token by itself, as long as everything that
+  it went by is the very same; in every other case the question is put again.
 * What is cached is the identity, bound to the issuer's configuration and to what vouches for it: the key that
   verified it, the issuer's answer until its time is over, or both. Standing, revocations and the demands of the
   request are asked again on every hit.
@@ -20,11 +22,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import NamedTuple
 
 from verifier.core import bearer, claims, policy, routes, signature, token
-from verifier.core.identity import Identity, holds, pack, unpack
+from verifier.core.identity import Identity, Remembered, holds, pack, unpack
 from verifier.core.issuer import Issuer, Issuers
-from verifier.core.keys import Key
+from verifier.core.keys import Key, KeySet
 from verifier.core.reasons import Reason, Rejected
 from verifier.core.routes import Access, Routes, Rule, Target
 from verifier.core.verdict import Allowed, Denied, Principal, Verdict
@@ -35,8 +38,7 @@ ANY_ROUTE = Routes((), default=Access.AUTHENTICATED)
 """Every good token may do everything."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Question:
+class Question(NamedTuple):
     """What a surface asks: the credentials as they came, and what the request demands.
 
     ``authorization`` holds every value of that header; ``token`` is a bare token from a body. ``target`` is what the
@@ -51,6 +53,18 @@ class Question:
 
     def __repr__(self) -> str:
         return "Question(…)"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is asked but whether the token is good."""
+        return self.target is None and self.requirement is policy.NOTHING and not self.wants_reach
+
+
+class _Basis(NamedTuple):
+    """Compared by being the same object, never by value."""
+
+    keys: KeySet
+    revocations: object
 
 
 class Engine:
@@ -76,6 +90,7 @@ class Engine:
         self._clock = clock
         self._waiting: Counter[str] = Counter()  # by issuer, so that one that is slow takes no room from another
         self._inquiries = Inquiries(sources, observer, self._held, clock)
+        self._bases: dict[str, _Basis] = {}
 
     async def stop(self) -> None:
         """End inquiries that nobody waits for any more."""
@@ -84,9 +99,37 @@ class Engine:
     def decide_now(self, question: Question) -> Verdict | None:
         """The verdict, or None where it takes I/O. Never raises."""
         try:
-            return self._guarded(question, _Progress())
+            return self._guarded(question, _NOTHING_YET)
         except _Wait:
             return None
+
+    def recall(self, text: bytes) -> Remembered | None:
+        """What is known of the token ``text``, with an ``allowed`` that counts; None where the question must be put.
+        Never raises."""
+        try:
+            known = self._cache.get(hashlib.sha256(text).digest())
+            if known is None or known.basis is None or not known.since <= self._clock() < known.ends:
+                return None
+            if known.basis is not self._basis(known.identity.issuer_name):
+                return None
+        except Exception as error:  # noqa: BLE001 - rule: the question is then put
+            self._observer.defect(error)
+            return None
+        self._observer.cache_lookup("memory", hit=True)
+        return known
+
+    def _basis(self, issuer_name: str) -> "_Basis | None":
+        """What allows of the issuer's tokens rest on, besides the token and the time; the same object as long as it is.
+        None where there are no keys, or revocations cannot be followed."""
+        source = self._sources.keys.get(issuer_name)
+        keys = None if source is None else source.current()
+        if keys is None or self._sources.revocations.outage() is not None:
+            return None
+        state = self._sources.revocations.held.state
+        known = self._bases.get(issuer_name)
+        if known is None or known.keys is not keys or known.revocations is not state:
+            known = self._bases[issuer_name] = _Basis(keys, state)
+        return known
 
     async def decide(self, question: Question) -> Verdict:
         """The verdict, waiting for what it takes. Raises nothing but ``CancelledError``."""
@@ -96,6 +139,8 @@ class Engine:
                 return self._guarded(question, progress)
             except _Wait as found:
                 wait = found
+            if not progress.done:
+                self._observer.cache_lookup("memory", hit=False)
             progress.done.add(wait.step)
             name = wait.issuer.name
             if self._waiting[name] >= self._limits.waiting:
@@ -125,17 +170,21 @@ class Engine:
         if text is None:
             return self._conclude(None, None, question, rule)
         token.check_size(text, self._limits.token_bytes)
+        known: Remembered | None = None
         identity = self._found(progress)
         if identity is None:
             digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-            identity = self._recall(digest)
-            if not progress.done:
-                self._observer.cache_lookup("memory", hit=identity is not None)
-            if identity is None:
-                identity = self._evaluate(text, digest, progress)
+            known = self._known(digest)
+            identity = self._evaluate(text, digest, progress) if known is None else known.identity
+            if not progress.done:  # and not where it waits, which is to be asked again
+                self._observer.cache_lookup("memory", hit=known is not None)
         if isinstance(identity, Denied):
             return identity
-        return self._conclude(identity, self._issuers.by_name[identity.issuer_name], question, rule)
+        issuer = self._issuers.by_name[identity.issuer_name]
+        verdict = self._conclude(identity, issuer, question, rule)
+        if known is not None and identity.key is not None and isinstance(verdict, Allowed) and question.is_plain:
+            known.allow(verdict, self._clock(), self._basis(issuer.name))
+        return verdict
 
     def _found(self, progress: "_Progress") -> Identity | Denied | None:
         """What was waited for, unless its key was taken back meanwhile."""
@@ -145,13 +194,13 @@ class Engine:
             return found if found.key in self._held(issuer) else None
         return found
 
-    def _recall(self, digest: bytes) -> Identity | None:
-        """A cached identity, if everything that it rests on still holds."""
-        identity = self._cache.get(digest)
-        if identity is None:
+    def _known(self, digest: bytes) -> Remembered | None:
+        """What is known of a token, if everything that it rests on still holds."""
+        known = self._cache.get(digest)
+        if known is None:
             return None
-        issuer = self._issuers.by_name.get(identity.issuer_name)
-        return identity if holds(identity, issuer, self._held, self._clock()) else None
+        issuer = self._issuers.by_name.get(known.identity.issuer_name)
+        return known if holds(known.identity, issuer, self._held, self._clock()) else None
 
     def _held(self, issuer: Issuer) -> frozenset[Key]:
         source = self._sources.keys.get(issuer.name)
@@ -166,7 +215,7 @@ class Engine:
             return self._ask(Inquiry(text, digest, content, candidates), progress)
         parsed = token.parse(text)
         issuer = self._issuers.match(parsed)
-        content = token.content_digest(text, opaque=False)
+        content = parsed.content
         if not issuer.has_keys:
             return self._ask(Inquiry(text, digest, content, (issuer,)), progress)
         try:
@@ -257,7 +306,7 @@ class Engine:
     def _conclude(self, identity: Identity | None, issuer: Issuer | None, question: Question, rule: Rule) -> Verdict:
         """What depends on the time, on revocations and on the request. Nobody, without an identity, may only take
         what is for everybody, and meets no demand."""
-        principal, good_for, reach = None, policy.NEVER, None
+        principal, good_until, reach = None, policy.NEVER, None
         standing: Principal | None = None
         if identity is None or issuer is None:
             if rule.access is not Access.ANONYMOUS or question.requirement != policy.NOTHING:
@@ -267,7 +316,7 @@ class Engine:
             return identity.outcome
         else:
             principal, now = identity.outcome, self._clock()
-            demanded = (*question.requirement.scopes, *rule.requirement.scopes)
+            demands = (question.requirement, rule.requirement)
             try:
                 claims.check_standing(principal, issuer, now)
                 unfollowed = self._sources.revocations.outage()
@@ -279,12 +328,13 @@ class Engine:
                 reach = self._routes.reach(principal, issuer.leeway, now) if question.wants_reach else None
                 routes.check_access(rule)
                 policy.check(rule.requirement, principal, issuer.leeway, now)
-                demands = (question.requirement, rule.requirement)
-                ends = (policy.met_until(demand, principal) for demand in demands)
-                good_for = min(claims.stands_until(principal, issuer), *ends) - now
+                good_until = claims.stands_until(principal, issuer)
+                if demands != _NO_DEMANDS:
+                    good_until = min(good_until, *(policy.met_until(demand, principal) for demand in demands))
             except Rejected as refusal:
+                demanded = (*question.requirement.scopes, *rule.requirement.scopes)
                 return Denied(refusal.reason, refusal.detail, issuer.name, demanded, principal=standing, reach=reach)
-        return Allowed(principal, good_for, reach)
+        return Allowed(principal, good_until, reach)
 
 
 class _Step(Enum):
@@ -301,6 +351,10 @@ class _Progress:
 
     done: set[_Step] = field(default_factory=set)
     found: Identity | Denied | None = None
+
+
+_NOTHING_YET = _Progress()
+"""Of a decision that does not wait. Nobody changes it."""
 
 
 class _Wait(Exception):  # noqa: N818 - not an error: after ``step`` the answer may be another
@@ -333,6 +387,8 @@ def _unavailable(reason: Reason, outage: SourceUnavailable, issuer_name: str) ->
     """The cause stays in the log: an address of ours is not the client's business."""
     return Denied(reason, _UNAVAILABLE[reason], issuer_name, retry_after=max(1, round(outage.retry_after)))
 
+
+_NO_DEMANDS = (policy.NOTHING, policy.NOTHING)
 
 _UNAVAILABLE = {
     Reason.KEYS_UNAVAILABLE: "the keys of the token's issuer cannot be had now",

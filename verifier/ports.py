@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from verifier.core.identity import Identity
+from verifier.core.identity import Identity, Remembered
 from verifier.core.keys import KeySet
 from verifier.core.revocation import Revocations
 
@@ -53,7 +53,7 @@ class KeySource(Protocol):
 class IdentityCache(Protocol):
     """Identities in this process, by the digest of their token."""
 
-    def get(self, digest: bytes) -> Identity | None: ...
+    def get(self, digest: bytes) -> Remembered | None: ...
 
     def put(self, digest: bytes, identity: Identity, *, good: bool) -> None: ...
 

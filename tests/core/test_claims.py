@@ -318,3 +318,24 @@ def test_a_principal_stands_until_it_expires_or_is_too_old(
 ) -> None:
     at = issuer(max_age=max_age)
     assert stands_until(identified(at, **changes), at) == end
+
+
+def test_texts_that_many_tokens_have_alike_are_in_memory_once() -> None:
+    one, other = (identified(client_id="web", scope="read write", sub="alice") for _ in range(2))
+    for name in ("client_id", "scopes", "audiences"):
+        assert getattr(one, name) is getattr(other, name)
+    assert {id(name) for name in one.claims} == {id(name) for name in other.claims}
+    assert one.claims["scope"] is other.claims["scope"]
+
+
+def test_texts_that_are_longer_than_usual_are_not_kept_for_others() -> None:
+    long = "a" * 300
+    one, other = (identified(aud=[AUD, long], client_id=long, scope=f"{long} b b") for _ in range(2))
+    assert one == other
+    assert one.scopes == (long, "b")
+    assert one.client_id is not other.client_id
+
+
+def test_a_single_long_audience_is_one_too() -> None:
+    long = "a" * 300
+    assert identified(issuer(audiences=frozenset({long})), aud=long).audiences == (long,)

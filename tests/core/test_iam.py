@@ -3,7 +3,6 @@
 import os
 import random
 import re
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -51,7 +50,7 @@ def judged(routes: Routes, principal: Principal, method: str, path: str) -> str 
 
 
 def with_scopes(*scopes: str) -> Principal:
-    return replace(identified(), scopes=scopes)
+    return identified()._replace(scopes=scopes)
 
 
 def table(*routes: Route, default: Access = Access.DENIED, permitted: frozenset[Form] = frozenset()) -> Routes:

@@ -113,8 +113,8 @@ def test_an_issuers_word_does_not_hold_where_it_is_not_asked() -> None:
         signed(NOW + 60),
         signed(NOW + 0.25),
         told(),
-        replace(signed(), outcome=Denied(Reason.BAD_SIGNATURE, "no", "main")),
-        replace(told(), outcome=Denied(Reason.INACTIVE, "the issuer says no", "main")),
+        signed()._replace(outcome=Denied(Reason.BAD_SIGNATURE, "no", "main")),
+        told()._replace(outcome=Denied(Reason.INACTIVE, "the issuer says no", "main")),
     ],
 )
 def test_what_was_packed_comes_back(identity: Identity) -> None:
@@ -123,7 +123,7 @@ def test_what_was_packed_comes_back(identity: Identity) -> None:
 
 @pytest.mark.parametrize("key", [KEY, OTHER_KEY])
 def test_the_key_that_comes_back_is_the_one_that_verified_it(key: Key) -> None:
-    found = unpacked(pack(replace(signed(), key=key)), held=holding(KEY, OTHER_KEY))
+    found = unpacked(pack(signed()._replace(key=key)), held=holding(KEY, OTHER_KEY))
     assert found is not None
     assert found.key == key
 

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ STAFF = RequiredClaim(("groups",), ("staff", "admins"))
 
 def principal(**claims: Any) -> Principal:
     one = identified()
-    return replace(one, client_id="web", claims={**one.claims, "groups": ["staff"], "auth_time": NOW - 60, **claims})
+    return one._replace(client_id="web", claims={**one.claims, "groups": ["staff"], "auth_time": NOW - 60, **claims})
 
 
 @pytest.mark.parametrize(

@@ -202,15 +202,21 @@ async def test_nothing_of_a_secret_is_answered_or_logged(client: Client) -> None
 
 async def test_no_surface_sees_a_secret(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    decide = Decisions.decide
+    decide, decide_now = Decisions.decide, Decisions.decide_now
 
     async def watch(self: Decisions, request: Request, *rest: Any, **options: Any) -> Decided:
         seen.extend(request.headers)
         return await decide(self, request, *rest, **options)
 
+    def watch_now(self: Decisions, request: Request, *rest: Any, **options: Any) -> Decided | None:
+        seen.extend(request.headers)
+        return decide_now(self, request, *rest, **options)
+
     monkeypatch.setattr(Decisions, "decide", watch)
-    await ask(client, "/verify", SECRET)
-    assert "host" in seen
+    monkeypatch.setattr(Decisions, "decide_now", watch_now)
+    await ask(client, "/verify", SECRET)  # by the fast lane
+    await ask(client, "/verify?", SECRET, method="HEAD")  # by aiohttp
+    assert seen.count("host") == 2
     assert "x-verifier-secret" not in seen
 
 
@@ -365,7 +371,7 @@ async def test_a_broken_check_of_callers_lets_nobody_in(
     def broken(*_: Any) -> bool:
         raise RuntimeError
 
-    monkeypatch.setattr(Callers, "admit", broken)
+    monkeypatch.setattr(Callers, "recognise", broken)
     async with grpc_served(issuer, secret_files) as client:
         assert (await ask(client, "/verify", SECRET)).status == 400
         assert (await ask(client, "/auth-request", SECRET)).status == 401

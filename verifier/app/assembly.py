@@ -155,5 +155,6 @@ def _grpc_port(
         return None
     from verifier.server.grpc_port import Check, GrpcPort  # noqa: PLC0415 - needs the extra
 
-    check = Check(decisions, observer, within(settings.trusted_proxies), door.admit)
+    admit = None if door.callers is None else door.callers.admit
+    check = Check(decisions, observer, within(settings.trusted_proxies), admit)
     return GrpcPort(check, readiness.is_ready, bounds.connections, shared=settings.workers > 1)

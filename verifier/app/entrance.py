@@ -62,7 +62,7 @@ async def open_door(settings: Settings, observer: Observer, stack: AsyncExitStac
     tls = [await Reloaded.of("tls", tls_files, lambda _: tls_context(settings.tls))] if tls_files else []
     await stack.enter_async_context(reloading([*digests.values(), *tls], observer))
     callers = Callers(digests, within(settings.callers_exempt), observer)
-    return Door(callers.admit if digests else None, (lambda: tls[0].value) if tls else None)
+    return Door(callers if digests else None, (lambda: tls[0].value) if tls else None, settings.fast_lane)
 
 
 def _digest(contents: Sequence[bytes]) -> bytes:

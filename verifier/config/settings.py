@@ -278,6 +278,11 @@ class Settings(BaseSettings):
     event_loop: Literal["uvloop", "asyncio"] = Field(
         "uvloop", description="The event loop; `asyncio` is slower, and there to rule uvloop out."
     )
+    fast_lane: bool = Field(
+        True,
+        description="Answer plain requests ahead of aiohttp. `false` is slower, changes no answer, and serves to "
+        "rule the fast lane out.",
+    )
     stop_timeout: Duration = Field(
         10.0,
         ge=0,

@@ -7,7 +7,7 @@ from verifier.core.reasons import Reason, Rejected
 
 # b64token of RFC 6750 §2.1, after the scheme in any letter case and at least one space (RFC 9110 §11.4).
 _SCHEME = re.compile(r"bearer(?![A-Za-z0-9!#$%&'*+\-.^_`|~])", re.IGNORECASE | re.ASCII)  # a token of RFC 9110 §5.6.2
-_BEARER = re.compile(r"bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE | re.ASCII)
+_BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9\-._~+/]+=*)", re.ASCII)  # IGNORECASE looks at each letter
 
 
 MISSING = "send the token as: Authorization: Bearer TOKEN"

@@ -25,9 +25,9 @@ def render(path: ClaimPath) -> str:
 
 def find(claims: Mapping[str, Any], path: ClaimPath) -> Any:
     """The value at ``path``, or None. Only objects are stepped into; JSON null counts as absent."""
-    value: Any = claims
-    for step in path:
-        if not isinstance(value, Mapping):
+    value = claims.get(path[0])
+    for step in path[1:]:
+        if not isinstance(value, dict):
             return None
         value = value.get(step)
     return value

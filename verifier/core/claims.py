@@ -2,12 +2,15 @@
 
 After ``check_type``, two tables in the order in which they are asked. ``IDENTITY`` is what a token says once and
 for all: its outcome is cached with the identity. ``STANDING`` depends on the time and is asked on every decision,
-cached or not. Each check is a function of its own, so that ``explain`` can run the very same ones.
+cached or not. Each check is a function of its own, so that ``explain`` can run the very same ones; those of
+``IDENTITY`` return what they read, so that each claim is read once.
 
 Nothing in this module may run before ``core/signature.py`` agreed, or the issuer was asked.
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from itertools import chain
 from typing import Any, cast
 
 from verifier.core import claim_path
@@ -35,19 +38,23 @@ def principal(claims: Mapping[str, Any], issuer: Issuer) -> Principal:
     Raises ``Rejected``: ``untrusted_issuer``, ``malformed_claim``, ``missing_claim``, ``wrong_audience``,
     ``wrong_client``.
     """
-    for check in IDENTITY:
-        check(claims, issuer)
+    claims = _with_shared_texts(claims)
+    iss = check_issuer(claims, issuer)  # in the order of ``IDENTITY``
+    expires_at, not_before, issued_at = check_dates(claims, issuer)
+    subject, token_id = check_texts(claims, issuer)
+    named = check_audience(claims, issuer)
+    found = check_client(claims, issuer)
     return Principal(
-        issuer=claims["iss"],
+        issuer=iss,
         issuer_name=issuer.name,
-        subject=_text(claims, "sub"),
-        client_id=next(iter(clients(claims, issuer)), None),
-        scopes=scopes(claims, issuer),
-        audiences=audiences(claims) or (),
-        expires_at=cast("float", _date(claims, "exp")),
-        not_before=_date(claims, "nbf"),
-        issued_at=_date(claims, "iat"),
-        token_id=_text(claims, "jti"),
+        subject=subject,
+        client_id=found[0] if found else None,
+        scopes=check_scopes(claims, issuer),
+        audiences=named,
+        expires_at=expires_at,
+        not_before=not_before,
+        issued_at=issued_at,
+        token_id=token_id,
         claims=claims,
     )
 
@@ -81,28 +88,29 @@ def media_type(typ: str) -> str:
     return typ.lower().removeprefix("application/")
 
 
-def check_issuer(claims: Mapping[str, Any], issuer: Issuer) -> None:
+def check_issuer(claims: Mapping[str, Any], issuer: Issuer) -> str:
     """``iss`` once more, now that it is signed: a key must never speak for another issuer."""
     claimed = claims.get("iss")
     if not isinstance(claimed, str) or claimed not in issuer.identifiers:
         raise Rejected(Reason.UNTRUSTED_ISSUER, "the iss of the token is not that of its key")
+    return claimed
 
 
-def check_dates(claims: Mapping[str, Any], _issuer: Issuer) -> None:
-    """``exp`` is there, and every date is a number that a clock can show (RFC 7519 §2)."""
-    for name in ("exp", "nbf", "iat"):
-        _date(claims, name)
-    if "exp" not in claims:
+def check_dates(claims: Mapping[str, Any], _issuer: Issuer) -> tuple[float, float | None, float | None]:
+    """``exp`` is there, and every date is a number that a clock can show (RFC 7519 §2). The other two are ``nbf`` and
+    ``iat``."""
+    expires_at, not_before, issued_at = _date(claims, "exp"), _date(claims, "nbf"), _date(claims, "iat")
+    if expires_at is None:
         raise Rejected(Reason.MISSING_CLAIM, "the token has no exp; tokens that never expire are refused")
+    return expires_at, not_before, issued_at
 
 
-def check_texts(claims: Mapping[str, Any], _issuer: Issuer) -> None:
+def check_texts(claims: Mapping[str, Any], _issuer: Issuer) -> tuple[str | None, str | None]:
     """``sub`` and ``jti`` are strings where present (RFC 7519 §4.1.2, §4.1.7)."""
-    for name in ("sub", "jti"):
-        _text(claims, name)
+    return _text(claims, "sub"), _text(claims, "jti")
 
 
-def check_audience(claims: Mapping[str, Any], issuer: Issuer) -> None:
+def check_audience(claims: Mapping[str, Any], issuer: Issuer) -> tuple[str, ...]:
     """``aud`` names us. Without one, only a configured client (``check_client``) can stand in for it."""
     named = audiences(claims)
     if named is None:
@@ -110,13 +118,14 @@ def check_audience(claims: Mapping[str, Any], issuer: Issuer) -> None:
             raise Rejected(Reason.MISSING_CLAIM, "the token has no aud")
     elif issuer.audiences is not None and issuer.audiences.isdisjoint(named):
         raise Rejected(Reason.WRONG_AUDIENCE, "the aud of the token is none of those accepted here")
+    return named or ()
 
 
-def check_client(claims: Mapping[str, Any], issuer: Issuer) -> None:
+def check_client(claims: Mapping[str, Any], issuer: Issuer) -> tuple[str, ...]:
     """Every claim that names the client names one of the configured clients (RFC 9068 §2.2, OIDC Core §2)."""
     named = clients(claims, issuer)  # raises for one that is no string, whoever is accepted
     if not issuer.client_ids:
-        return
+        return named
     if not named:
         raise Rejected(
             Reason.MISSING_CLAIM,
@@ -124,11 +133,12 @@ def check_client(claims: Mapping[str, Any], issuer: Issuer) -> None:
         )
     if not issuer.client_ids.issuperset(named):
         raise Rejected(Reason.WRONG_CLIENT, "the client of the token is none of those accepted here")
+    return named
 
 
-def check_scopes(claims: Mapping[str, Any], issuer: Issuer) -> None:
+def check_scopes(claims: Mapping[str, Any], issuer: Issuer) -> tuple[str, ...]:
     """Each configured scope claim is a string or an array of strings where present (RFC 8693 §4.2)."""
-    scopes(claims, issuer)
+    return scopes(claims, issuer)
 
 
 def check_expiry(principal: Principal, issuer: Issuer, now: float) -> None:
@@ -175,7 +185,7 @@ def check_required_claims(principal: Principal, issuer: Issuer, _now: float) -> 
             )
 
 
-IDENTITY: tuple[Callable[[Mapping[str, Any], Issuer], None], ...] = (
+IDENTITY: tuple[Callable[[Mapping[str, Any], Issuer], object], ...] = (
     check_issuer,
     check_dates,
     check_texts,
@@ -210,7 +220,7 @@ def audiences(claims: Mapping[str, Any]) -> tuple[str, ...] | None:
         return None
     value = claims["aud"]
     if isinstance(value, str):
-        return (value,)
+        return _tuple_once(value) if len(value) <= _USUAL else (value,)
     if isinstance(value, list) and all(isinstance(member, str) for member in value):
         return tuple(value)
     raise Rejected(Reason.MALFORMED_CLAIM, "the aud of the token is neither a string nor an array of strings")
@@ -218,38 +228,87 @@ def audiences(claims: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 def clients(claims: Mapping[str, Any], issuer: Issuer) -> tuple[str, ...]:
     """Every client that the token names, in the order of the issuer's ``client_id_claims``."""
-    named = (_text(claims, name) for name in issuer.client_id_claims)
-    return tuple(client for client in named if client is not None)
+    named = [_text(claims, name) for name in issuer.client_id_claims]
+    return tuple([client for client in named if client is not None])
 
 
 def scopes(claims: Mapping[str, Any], issuer: Issuer) -> tuple[str, ...]:
     """The scopes of all configured claims, each once, in the order in which the token has them."""
-    found: dict[str, None] = {}
+    found: list[tuple[str, ...]] = []
     for path in issuer.scope_claims:
         value = claim_path.find(claims, path)
         if isinstance(value, str):
-            found.update(dict.fromkeys(scope for scope in value.split(" ") if scope))
+            found.append(_words(value) if len(value) <= _USUAL else _split(value))
         elif isinstance(value, list) and all(isinstance(member, str) for member in value):
-            found.update(dict.fromkeys(value))
+            found.append(tuple(dict.fromkeys(value)))
         elif value is not None:
             raise Rejected(
                 Reason.MALFORMED_CLAIM,
                 f"the claim {claim_path.render(path)} is neither a string nor an array of strings",
             )
-    return tuple(found)
+    return found[0] if len(found) == 1 else tuple(dict.fromkeys(chain.from_iterable(found)))
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, text.split(" "))))
+
+
+def _with_shared_texts(claims: Mapping[str, Any]) -> dict[str, Any]:
+    """The same claims, with usual texts that many tokens have alike in memory once."""
+    shared = {_NAMES.get(name, name): value for name, value in claims.items()}
+    for name in _ALIKE:
+        value = shared.get(name)
+        if type(value) is str and len(value) <= _USUAL:
+            shared[name] = _text_once(value)
+    return shared
+
+
+_NAMES = {
+    name: name
+    for name in (
+        *(
+            "iss",
+            "sub",
+            "aud",
+            "exp",
+            "nbf",
+            "iat",
+            "jti",
+            "scope",
+            "client_id",
+            "azp",
+            "sid",
+            "auth_time",
+            "acr",
+            "amr",
+        ),
+        *("nonce", "typ", "scp", "roles", "groups", "permissions", "entitlements", "gty", "ver", "tid", "oid", "appid"),
+        *("cid", "uid", "token_use", "username", "preferred_username", "email", "email_verified", "name", "org_id"),
+        *("given_name", "family_name", "realm_access", "resource_access", "session_state", "applicationId", "roles"),
+    )
+}
+_ALIKE = ("iss", "aud", "azp", "client_id", "scope")
+_USUAL = 256
+_text_once = lru_cache(4_096)(str)
+_tuple_once = lru_cache(1_024)(lambda text: (text,))
+_words = lru_cache(1_024)(_split)
+
+
+_NUMBERS = frozenset({int, float})
 
 
 def _date(claims: Mapping[str, Any], name: str) -> float | None:
-    if name not in claims:
+    value: Any = claims.get(name)
+    if value is None and name not in claims:
         return None
-    value = claims[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LATEST:
+    # Not ``isinstance``, to which True is an int.
+    if type(value) not in _NUMBERS or not 0 <= value <= LATEST:
         raise Rejected(Reason.MALFORMED_CLAIM, f"the {name} of the token is not a number of seconds since 1970")
-    return value
+    return cast("float", value)
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str | None:
     value = claims.get(name)
-    if name in claims and not isinstance(value, str):
+    if not isinstance(value, str) and name in claims:
         raise Rejected(Reason.MALFORMED_CLAIM, f"the {name} of the token is not a string")
     return value

@@ -117,7 +117,7 @@ def _claims(found: _Claims, names: tuple[str, ...]) -> str:
     return ", ".join(f"{name} {found.get(name)!r}" for name in names) or "nothing"
 
 
-IDENTITY_TEXTS: Mapping[Callable[[_Claims, Issuer], None], tuple[str, _Describe, _Describe]] = {
+IDENTITY_TEXTS: Mapping[Callable[[_Claims, Issuer], object], tuple[str, _Describe, _Describe]] = {
     claims.check_issuer: (
         "signed issuer",
         lambda _found, issuer: _any_of(sorted(issuer.identifiers)),
@@ -160,7 +160,7 @@ def _identity_steps(token: Token, issuer: Issuer) -> tuple[Step, ...]:
     return type_step, *(_identity_step(check, found, issuer) for check in claims.IDENTITY)
 
 
-def _identity_step(check: Callable[[_Claims, Issuer], None], found: _Claims, issuer: Issuer) -> Step:
+def _identity_step(check: Callable[[_Claims, Issuer], object], found: _Claims, issuer: Issuer) -> Step:
     name, expected, shown = IDENTITY_TEXTS[check]
     step = _step(name, expected(found, issuer), shown(found, issuer), lambda: check(found, issuer))
     if step.reason is Reason.WRONG_AUDIENCE:

@@ -83,6 +83,7 @@ class Issuers:
     def __init__(self, issuers: Iterable[Issuer]) -> None:
         self._all = tuple(issuers)
         self.by_name: Mapping[str, Issuer] = MappingProxyType({i.name: i for i in self._all})
+        self._asked = [(issuer, issuer.introspection.token_prefix) for issuer in self._all if issuer.introspection]
         self._by_identifier = {text: issuer for issuer in self._all for text in issuer.identifiers}
         if len(self._by_identifier) != sum(len(issuer.identifiers) for issuer in self._all):
             raise ValueError("two issuers share an iss")
@@ -96,9 +97,9 @@ class Issuers:
         The issuer whose prefix it bears, the longest first; or else, if it has not the form of a JWT, all that gave
         none. Nothing else in the token has a say.
         """
-        if not is_b64token(text) or is_like_jws(text):
+        if not self._asked or not is_b64token(text) or is_like_jws(text):
             return ()
-        asked = [(issuer, issuer.introspection.token_prefix) for issuer in self._all if issuer.introspection]
+        asked = self._asked
         named = [(issuer, prefix) for issuer, prefix in asked if prefix is not None and text.startswith(prefix)]
         if named:
             return (max(named, key=lambda found: len(found[1]))[0],)

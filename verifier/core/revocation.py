@@ -51,9 +51,11 @@ class Lift:
 
 
 class Revocations:
-    """The list, indexed by what a token shows."""
+    """The list, indexed by what a token shows. ``state`` is another object after each change, so whoever was not
+    revoked is not as long as it is the same: entries end by themselves, and never begin so."""
 
     def __init__(self, held: Iterable[Revocation] = ()) -> None:
+        self.state = object()
         self._held: dict[str, Revocation] = {}
         self._index: dict[tuple[Kind, str], set[str]] = {}
         self._issued_before: dict[str, float] = {}
@@ -75,6 +77,7 @@ class Revocations:
     def add(self, revocation: Revocation) -> None:
         """Take in ``revocation``; one that is held already is replaced."""
         self.remove(revocation.id)
+        self.state = object()
         self._held[revocation.id] = revocation
         if isinstance(revocation.value, str):
             self._index.setdefault((revocation.kind, revocation.value), set()).add(revocation.id)
@@ -86,6 +89,7 @@ class Revocations:
         revocation = self._held.pop(revocation_id, None)
         if revocation is None:
             return False
+        self.state = object()
         if isinstance(revocation.value, str):
             place = (revocation.kind, revocation.value)
             self._index[place].discard(revocation_id)

@@ -31,7 +31,7 @@ def parse(raw: bytes) -> Any:
     text = raw.decode("utf-8")  # UnicodeDecodeError is a ValueError
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
         _refuse_deep_nesting(raw)
-    value = _DECODER.decode(text)  # a byte order mark is no JSON white space, so it fails here
+    value = _value(text)
     if b"\\u" in raw:
         _refuse_unpaired_surrogates(value)
     return value
@@ -43,6 +43,14 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value
+
+
+def _value(text: str) -> Any:
+    if text[:1] == "{":  # what tokens are made of; without white space around it, nothing has to be looked for
+        value, end = _DECODER.raw_decode(text)
+        if end == len(text):
+            return value
+    return _DECODER.decode(text)  # a byte order mark is no JSON white space, so it fails here
 
 
 def _refuse_deep_nesting(raw: bytes) -> None:

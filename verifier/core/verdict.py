@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from verifier.core.reasons import FAMILY, Family, Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(NamedTuple):
     """Who a token speaks for. Made only by ``core/claims.py``, after the signature held or the issuer was asked.
 
     Times are in seconds since 1970 (RFC 7519 §2, NumericDate).
@@ -24,7 +23,10 @@ class Principal:
     not_before: float | None
     issued_at: float | None
     token_id: str | None
-    claims: Mapping[str, Any] = field(repr=False)  # personal data: stays out of logs and traces
+    claims: Mapping[str, Any]  # personal data: stays out of logs and traces
+
+    def __repr__(self) -> str:
+        return f"Principal(issuer_name={self.issuer_name!r}, …)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +41,15 @@ class Reach:
     default: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Allowed:
+class Allowed(NamedTuple):
     """The token is good for what was asked; or nobody needs one for it, and nobody sent one (``principal`` is None).
 
-    ``good_for`` is how long that stays so by itself, in seconds; it may be taken back at any time before. ``reach`` is
-    there where it was asked for.
+    ``good_until`` is how long that stays so by itself, in seconds since 1970; it may be taken back at any time before.
+    ``reach`` is there where it was asked for.
     """
 
     principal: Principal | None
-    good_for: float
+    good_until: float
     reach: Reach | None = None
 
 

@@ -18,6 +18,8 @@ from prometheus_client.registry import Collector
 
 from verifier import __version__
 from verifier.observability.merging import OF_PROCESSES, How
+from verifier.observability.tally import Counts
+from verifier.observability.tally import Histogram as TalliedHistogram
 
 # Seconds. A cached answer takes tens of microseconds, a signature a few hundred, a key fetch up to its deadline.
 BUCKETS = (
@@ -58,13 +60,18 @@ class Metrics:
         self._of_the_process()
 
     def _of_decisions(self) -> None:
-        self.decisions = self._counter(
-            "decisions",
+        self.decisions = Counts(
+            "verifier_decisions",
             "Decisions. outcome is allow, deny or undecided; issuer is empty when none matched.",
             ("surface", "issuer", "outcome", "reason"),
+            self.registry,
         )
-        self.decision_seconds = self._histogram(
-            "decision_seconds", "Time from a request read to its verdict, waiting for keys included.", ("surface",)
+        self.decision_seconds = TalliedHistogram(
+            "verifier_decision_seconds",
+            "Time from a request read to its verdict, waiting for keys included.",
+            "surface",
+            BUCKETS,
+            self.registry,
         )
         self.aws_policies = self._counter(
             "aws_policies",
@@ -90,8 +97,11 @@ class Metrics:
         )
 
     def _of_caches(self) -> None:
-        self.cache_lookups = self._counter(
-            "cache_lookups", "Cache look-ups. result is hit or miss.", ("kind", "tier", "result")
+        self.cache_lookups = Counts(
+            "verifier_cache_lookups",
+            "Cache look-ups. result is hit or miss.",
+            ("kind", "tier", "result"),
+            self.registry,
         )
         self.cache_entries = self._gauge("cache_entries", How.SUM, "Entries held.", ("kind", "tier"))
 

@@ -9,6 +9,7 @@ from verifier.core.revocation import Revocation
 from verifier.core.verdict import Allowed, Denied, Verdict
 from verifier.observability.log import Logger, place
 from verifier.observability.metrics import Metrics
+from verifier.observability.tally import Count, Durations
 
 REFUSALS_INTERVAL = 60.0
 """Seconds between two lines about callers that were refused."""
@@ -27,7 +28,7 @@ class Observer:
         self._callers_refused = 0
         self._next_refusal_line = -math.inf
         self._lookups = {
-            (tier, hit): metrics.cache_lookups.labels("identity", tier, "hit" if hit else "miss")
+            (tier, hit): metrics.cache_lookups.of("identity", tier, "hit" if hit else "miss")
             for tier in ("memory", "shared")
             for hit in (True, False)
         }
@@ -36,19 +37,27 @@ class Observer:
         """Count a verdict, and write the line of a denial."""
         if isinstance(verdict, Allowed):
             issuer = "" if verdict.principal is None else verdict.principal.issuer_name
-            self.metrics.decisions.labels(surface, issuer, "allow", "").inc()
+            self.metrics.decisions.of(surface, issuer, "allow", "").value += 1
             return
         outcome = "undecided" if verdict.undecided else "deny"
-        self.metrics.decisions.labels(surface, verdict.issuer, outcome, str(verdict.reason)).inc()
+        self.metrics.decisions.of(surface, verdict.issuer, outcome, str(verdict.reason)).value += 1
         if self._log_denials:
             self._write_denial(surface, verdict, outcome, {"request_id": request_id, "trace_id": trace_id})
+
+    def allows(self, surface: str, issuer: str) -> Count:
+        """For counting allows of tokens of ``issuer`` as ``decided`` does."""
+        return self.metrics.decisions.of(surface, issuer, "allow", "")
+
+    def durations(self, surface: str) -> Durations:
+        """For noting durations as ``took`` does."""
+        return self.metrics.decision_seconds.of(surface)
 
     def policy_given(self, kind: str) -> None:
         """Of IAM, to API Gateway."""
         self.metrics.aws_policies.labels(kind).inc()
 
     def took(self, surface: str, seconds: float) -> None:
-        self.metrics.decision_seconds.labels(surface).observe(seconds)
+        self.metrics.decision_seconds.of(surface).add(seconds)
 
     def http_error(self, status: int) -> None:
         self.metrics.http_errors.labels(str(status)).inc()
@@ -78,7 +87,7 @@ class Observer:
         self.log.info("file_renewed", kind=name)
 
     def cache_lookup(self, tier: str, *, hit: bool) -> None:
-        self._lookups[tier, hit].inc()
+        self._lookups[tier, hit].value += 1
 
     def introspected(self, issuer: str, result: str, seconds: float) -> None:
         self.metrics.introspections.labels(issuer, result).inc()

@@ -39,12 +39,22 @@ class Callers:
 
     def admit(self, peer: str, shown: Sequence[str]) -> bool:
         """Whether the caller at the address ``peer``, who shows these values of the header, may ask. It is counted."""
-        if self._is_exempt(peer):
-            return True
-        # Each of them is compared, so that the time does not tell which one it is.
-        fitting = [name for name, one in self._digests.items() if is_secret(shown[0], one.value)] if shown else []
-        if len(shown) != 1 or not fitting:
+        name = self.recognise(peer, shown)
+        if name is None:
             self._observer.caller_refused(UNKNOWN_CALLER, peer)
             return False
-        self._observer.caller_admitted(fitting[0])
+        if name:
+            self.admitted(name)
         return True
+
+    def recognise(self, peer: str, shown: Sequence[str]) -> str | None:
+        """The name of the caller at the address ``peer``: empty where it needs none, None where it may not ask."""
+        if self._is_exempt(peer):
+            return ""
+        # Each of them is compared, so that the time does not tell which one it is.
+        fitting = [name for name, one in self._digests.items() if is_secret(shown[0], one.value)] if shown else []
+        return fitting[0] if len(shown) == 1 and fitting else None
+
+    def admitted(self, name: str) -> None:
+        """Count the caller ``name``."""
+        self._observer.caller_admitted(name)

@@ -1,16 +1,19 @@
 """What every port does with a request: read it, decide, and tell the observer."""
 
 import asyncio
+import os
+import random
 import re
 import time
-import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
+from verifier.core.identity import Remembered
 from verifier.core.reasons import Reason
 from verifier.core.verdict import Denied, Verdict
 from verifier.engine import Engine, Question
 from verifier.observability.observer import Observer
+from verifier.observability.tally import Count
 from verifier.surfaces.identity_headers import IdentityHeaders
 from verifier.surfaces.surface import Answer, Asked, Exchange, Request
 
@@ -24,9 +27,10 @@ _OUT_OF_TIME = Denied(
 )
 _POSING = Denied(Reason.MALFORMED_REQUEST, "the gateway must drop headers with underscores that stand for ours")
 
+_RANDOM = random.Random(os.urandom(32))  # noqa: S311 - a name, which nobody needs to guess
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+
+class Decided(NamedTuple):
     """What came of a request: a verdict for each question, or that it was refused as a whole; and the answer, where
     it is written already."""
 
@@ -37,12 +41,15 @@ class Decided:
 
 
 class Decisions:
-    """Decides what surfaces read."""
+    """Decides what surfaces read. ``clock`` gives seconds since 1970."""
 
-    def __init__(self, engine: Engine, observer: Observer, identity: IdentityHeaders) -> None:
+    def __init__(
+        self, engine: Engine, observer: Observer, identity: IdentityHeaders, clock: Callable[[], float] = time.time
+    ) -> None:
         self._engine = engine
         self._observer = observer
         self.identity = identity
+        self.clock = clock
         self._deciding: set[asyncio.Task[Verdict]] = set()
 
     async def stop(self) -> None:
@@ -51,6 +58,21 @@ class Decisions:
             deciding.cancel()
         if self._deciding:
             await asyncio.wait(self._deciding)
+
+    def decide_now(
+        self, request: Request, read: Callable[[Request], Asked], *, surface: str, for_gateways: bool
+    ) -> Decided | None:
+        """What ``decide`` says, or None where it takes I/O or more than verdicts. Raises what ``read`` raises."""
+        began = time.perf_counter()
+        asked = (self._refused(request) if for_gateways else None) or read(request)
+        if isinstance(asked, Exchange):
+            return None
+        verdicts = (asked,) if isinstance(asked, Denied) else self._now(asked)
+        if verdicts is None:
+            return None
+        request_id = _request_id(request, "")
+        self._tell(surface, verdicts, request, request_id, began)
+        return Decided(verdicts, asked if isinstance(asked, Denied) else None, request_id)
 
     async def decide(
         self,
@@ -67,23 +89,46 @@ class Decisions:
         """
         began = time.perf_counter()
         asked = (self._refused(request) if for_gateways else None) or read(request)
-        told = asked.request_id if isinstance(asked, Exchange) else ""
-        request_id, trace_id = _request_id(request, told), _trace_id(request)
+        request_id = _request_id(request, asked.request_id if isinstance(asked, Exchange) else "")
         refused, answer = asked if isinstance(asked, Denied) else None, None
         verdicts: Sequence[Verdict]
         if isinstance(asked, Denied):
             verdicts = (asked,)
         elif isinstance(asked, Exchange):
-            settled = asked.settle((await self._all((asked.question,), within))[0])
+            settled = asked.settle((await self._all((asked.question,), within))[0], self.clock())
             verdicts, answer = (settled.verdict,), settled.answer
             if settled.policy is not None:
                 self._observer.policy_given(settled.policy)
         else:
             verdicts = await self._all(asked, within)
+        self._tell(surface, verdicts, request, request_id, began)
+        return Decided(verdicts, refused, request_id, answer)
+
+    def recalling(self, surface: str) -> Callable[[bytes], Remembered | None]:
+        """What gives the allows of tokens by themselves again, and counts them as decisions of ``surface``."""
+        durations = self._observer.durations(surface)
+        allows: dict[str, Count] = {}
+
+        def again(token: bytes) -> Remembered | None:
+            began = time.perf_counter()
+            known = self._engine.recall(token)
+            if known is None:
+                return None
+            issuer = known.identity.issuer_name
+            count = allows.get(issuer)
+            if count is None:
+                count = allows[issuer] = self._observer.allows(surface, issuer)
+            count.value += 1
+            durations.add(time.perf_counter() - began)
+            return known
+
+        return again
+
+    def _tell(self, surface: str, verdicts: Sequence[Verdict], request: Request, request_id: str, began: float) -> None:
+        trace_id = _trace_id(request)
         for verdict in verdicts:
             self._observer.decided(surface, verdict, request_id, trace_id)
         self._observer.took(surface, time.perf_counter() - began)
-        return Decided(verdicts, refused, request_id, answer)
 
     def _refused(self, request: Request) -> Denied | None:
         """Why a gateway's question is not even read."""
@@ -91,11 +136,22 @@ class Decisions:
             return _UNTRUSTED
         return _POSING if self.identity.is_posed_as(request.headers) else None
 
+    def _now(self, asked: Sequence[Question | Denied]) -> Sequence[Verdict] | None:
+        """The verdicts in order, if none takes I/O."""
+        verdicts = []
+        for question in asked:
+            verdict = question if isinstance(question, Denied) else self._engine.decide_now(question)
+            if verdict is None:
+                return None
+            verdicts.append(verdict)
+        return verdicts
+
     async def _all(self, asked: Sequence[Question | Denied], within: float | None) -> Sequence[Verdict]:
         """The verdicts in order; those that take I/O wait side by side."""
         now = [question if isinstance(question, Denied) else self._engine.decide_now(question) for question in asked]
-        if None not in now:
-            return [verdict for verdict in now if verdict is not None]
+        decided = [verdict for verdict in now if verdict is not None]
+        if len(decided) == len(now):
+            return decided
         return await asyncio.gather(
             *(self._later(question, verdict, within) for question, verdict in zip(asked, now, strict=True))
         )
@@ -117,9 +173,14 @@ class Decisions:
 
 def _request_id(request: Request, told: str) -> str:
     values = (told,) if told else request.values("x-request-id")
-    if len(values) == 1 and _REQUEST_ID.fullmatch(values[0]):
-        return values[0]
-    return uuid.uuid4().hex
+    return request_id(values[0] if len(values) == 1 else None)
+
+
+def request_id(told: str | None) -> str:
+    """What the client calls the request, if that can be told to others, or a new name."""
+    if told is not None and _REQUEST_ID.fullmatch(told):
+        return told
+    return f"{_RANDOM.getrandbits(128):032x}"
 
 
 def _trace_id(request: Request) -> str | None:

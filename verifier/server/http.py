@@ -12,7 +12,6 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -22,8 +21,10 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from verifier.observability.observer import Observer
 from verifier.server import callers
-from verifier.server.callers import Admit
+from verifier.server.callers import Callers
 from verifier.server.handshake import Handshakes
+from verifier.server.lane import METHODS, AtOnce, Lane, Peer, Recall
+from verifier.server.wire import SERVER, written
 from verifier.surfaces import answer
 from verifier.surfaces.surface import Answer, Request
 
@@ -35,10 +36,15 @@ Handler = Callable[[Request], Awaitable[Answer]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What serves one method of one path. ``content_type`` is that of the body it takes, if any."""
+    """What serves one method of one path. ``content_type`` is that of the body it takes, if any.
+
+    ``at_once`` is ``handle`` where that does not wait, and ``recall`` repeats what it said: for the fast lane.
+    """
 
     handle: Handler
     content_type: str | None = None
+    at_once: AtOnce | None = None
+    recall: Recall | None = None
 
 
 Routes = Mapping[str, Mapping[str, Route]]
@@ -58,10 +64,12 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Who comes in: whom ``admit`` does, over ``tls``. Without them everybody, in the clear."""
+    """Who comes in, and how: the ``callers``, over ``tls``, without which it is everybody, in the clear; and plain
+    requests by the ``fast_lane``, if there is one."""
 
-    admit: Admit | None = None
+    callers: Callers | None = None
     tls: Callable[[], ssl.SSLContext] | None = None
+    fast_lane: bool = False
 
 
 class HttpServer(web.Server):
@@ -85,11 +93,16 @@ class HttpServer(web.Server):
         self._unreadable = dict(unreadable or {})
         self._prefixes = tuple(path for path in routes if path.endswith("/"))
         self._observer = observer
-        self._admit = door.admit
+        self._callers = door.callers
         self.handshakes = None if door.tls is None else self._handshakes(door.tls)
+        self.lane = self._lane() if door.fast_lane else None
 
     def __call__(self) -> RequestHandler:
         return _Connection(self, self._loop)
+
+    def peer(self, transport: asyncio.BaseTransport | None) -> Peer:
+        address = _address(transport)
+        return Peer(address, self._is_trusted(address))
 
     @property
     def open(self) -> int:
@@ -99,6 +112,24 @@ class HttpServer(web.Server):
     @property
     def full(self) -> bool:
         return len(self._connections) >= self.bounds.connections
+
+    def _lane(self) -> Lane:
+        recalls = {
+            f"{method} {path} HTTP/1.1".encode(): route.recall
+            for path, methods in self._routes.items()
+            for method, route in methods.items()
+            if route.recall is not None and method in METHODS
+        }
+
+        def find(method: str, path: str) -> AtOnce | None:
+            methods = self._methods(path)
+            route = None if methods is None else methods.get(method) or methods.get("*")
+            return None if route is None or route.content_type is not None else route.at_once
+
+        return Lane(recalls, find, self._callers, self.bounds.header_bytes)
+
+    def _methods(self, path: str) -> Mapping[str, Route] | None:
+        return self._routes.get(path) or next((self._routes[p] for p in self._prefixes if path.startswith(p)), None)
 
     def _handshakes(self, context: Callable[[], ssl.SSLContext]) -> Handshakes:
         return Handshakes(
@@ -134,10 +165,11 @@ class HttpServer(web.Server):
             return _response(self.error(status, "the request could not be processed"), close=True)
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
-        path, peer = _path(request.raw_path), _peer(request)
-        if self._admit is not None and not self._admit(peer, request.headers.getall(callers.HEADER, ())):
+        path, peer = _path(request.raw_path), self.peer(request.transport)
+        shown = request.headers.getall(callers.HEADER, ())
+        if self._callers is not None and not self._callers.admit(peer.address, shown):
             return self.error(403, callers.NOT_KNOWN)
-        methods = self._routes.get(path) or next((self._routes[p] for p in self._prefixes if path.startswith(p)), None)
+        methods = self._methods(path)
         if methods is None:
             return self.error(404, "nothing is served at this path")
         route = methods.get(request.method) or methods.get("*")
@@ -149,7 +181,7 @@ class HttpServer(web.Server):
             if isinstance(taken, Answer):
                 return taken
             body = taken
-        return await route.handle(Request(request.method, path, _headers(request), body, self._is_trusted(peer)))
+        return await route.handle(Request(request.method, path, _headers(request), body, peer.is_trusted))
 
     async def _body(self, request: web.BaseRequest, content_type: str) -> bytes | Answer:
         """The body, if it is of the expected type and within the bounds of size and time."""
@@ -182,7 +214,7 @@ class HttpServer(web.Server):
 class _Connection(RequestHandler):
     """One connection."""
 
-    __slots__ = ("_arrival", "_body", "_pending_bytes", "_reading", "_server", "_unreadable")
+    __slots__ = ("_arrival", "_body", "_lane", "_peer", "_pending_bytes", "_reading", "_server", "_unreadable")
 
     def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
         bounds = server.bounds
@@ -196,6 +228,8 @@ class _Connection(RequestHandler):
             lingering_time=min(2.0, bounds.read_timeout),
         )
         self._server = server
+        self._lane = server.lane
+        self._peer: Peer | None = None
         self._arrival: asyncio.TimerHandle | None = None
         self._reading: asyncio.TimerHandle | None = None
         self._body: StreamReader | None = None
@@ -217,6 +251,12 @@ class _Connection(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        waiter = self._waiter
+        # aiohttp waits for the first byte of a request, and the client for nothing.
+        if self._lane is not None and waiter is not None and not (waiter.done() or self._pending_bytes or self._paused):
+            data = self._through_lane(self._lane, data)
+            if not data:
+                return
         # Also before aiohttp says that it has a request, and after an answer that did not wait for the body.
         in_body = self._body is not None and not self._body.is_eof()
         if self._current_request is None and not self._pending_bytes and not in_body:
@@ -243,6 +283,19 @@ class _Connection(RequestHandler):
             self._arrival = self._loop.call_later(
                 self._server.bounds.read_timeout, self._refuse, 408, "the request did not arrive in time"
             )
+
+    def _through_lane(self, lane: Lane, data: bytes) -> bytes:
+        """Answer what the lane can; what is left is for aiohttp."""
+        peer = self._peer
+        if peer is None:
+            peer = self._peer = self._server.peer(self.transport)
+        answers, rest = lane.answer(data, peer), b""
+        if answers is None:
+            answers, rest = lane.answer_first(data, peer)
+        if answers and self.transport is not None:
+            self.transport.write(answers)
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        return rest
 
     def handle_error(
         self,
@@ -290,7 +343,7 @@ class _Connection(RequestHandler):
         """Answer a request that is not whole yet, and end the connection."""
         self._arrived()
         if self.transport is not None and not self._messages and self._current_request is None:
-            self.transport.write(_raw(self._server.error(self._unreadable or status, detail)))
+            self.transport.write(written(self._server.error(self._unreadable or status, detail), b"Connection: close"))
             self.force_close()
 
 
@@ -312,14 +365,13 @@ def _path(target: str) -> str:
     return target.partition("?")[0]
 
 
-def _peer(request: web.BaseRequest) -> str:
-    """The address of whoever is connected; empty for a Unix socket, and one that is nobody's where it is not known."""
-    transport = request.transport
+def _address(transport: asyncio.BaseTransport | None) -> str:
+    """Of whoever is connected; empty for a Unix socket, and one that is nobody's where it is not known."""
     peer = None if transport is None else transport.get_extra_info("peername")
     if isinstance(peer, tuple):
         return str(peer[0])
     connected = None if transport is None else transport.get_extra_info("socket")
-    return "" if connected is not None and connected.family == socket.AF_UNIX else "0.0.0.0"  # noqa: S104
+    return "" if connected is not None and connected.family == socket.AF_UNIX else "0.0.0.0"  # noqa: S104 - nobody has it
 
 
 def _headers(request: web.BaseRequest) -> dict[str, list[str]]:
@@ -331,25 +383,11 @@ def _headers(request: web.BaseRequest) -> dict[str, list[str]]:
 
 
 def _response(answered: Answer, *, close: bool = False) -> web.Response:
-    response = web.Response(status=answered.status, headers=[*answered.headers, _SERVER], body=answered.body)
+    response = web.Response(status=answered.status, headers=[*answered.headers, SERVER], body=answered.body)
     if close:
         response.force_close()
     return response
 
 
-def _raw(answered: Answer) -> bytes:
-    """An answer outside of aiohttp's cycle; the connection ends with it."""
-    fields = (
-        *answered.headers,
-        _SERVER,
-        ("Content-Length", str(len(answered.body))),
-        ("Connection", "close"),
-    )
-    lines = [f"HTTP/1.1 {answered.status} {HTTPStatus(answered.status).phrase}"]
-    lines += [f"{name}: {value}" for name, value in fields]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + answered.body
-
-
-_SERVER = ("Server", "verifier")
 _NO_ACCESS_LOG = logging.getLogger("verifier.access")
 _NO_ACCESS_LOG.disabled = True

@@ -6,18 +6,12 @@ every good identity and make each of them cost a signature again.
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
 
-from verifier.core.identity import Identity
+from verifier.core.identity import Identity, Remembered
 from verifier.core.keys import Key
 
 BAD_SHARE = 10
 """The room for bad tokens is this many times smaller than the one for good tokens."""
-
-
-class _Entry(NamedTuple):
-    identity: Identity
-    until: float
 
 
 class MemoryCache:
@@ -32,21 +26,25 @@ class MemoryCache:
     def __len__(self) -> int:
         return len(self._good.entries) + len(self._bad.entries)
 
-    def get(self, digest: bytes) -> Identity | None:
-        """The identity, unless its time in the cache is over."""
-        for room in (self._good, self._bad):
+    def get(self, digest: bytes) -> Remembered | None:
+        """What is known of a token, unless its time in the cache is over."""
+        room = self._good
+        entry = room.entries.get(digest)
+        if entry is None:
+            room = self._bad
             entry = room.entries.get(digest)
-            if entry is not None:
-                if self._clock() < entry.until:
-                    return entry.identity
-                del room.entries[digest]
+            if entry is None:
+                return None
+        if self._clock() < entry.until:
+            return entry
+        del room.entries[digest]
         return None
 
     def put(self, digest: bytes, identity: Identity, *, good: bool) -> None:
         """Keep ``identity`` for ``max_ttl``; a token is in one room at a time."""
         room, other = (self._good, self._bad) if good else (self._bad, self._good)
         other.entries.pop(digest, None)
-        room.add(digest, _Entry(identity, self._clock() + self._max_ttl))
+        room.add(digest, Remembered(identity, self._clock() + self._max_ttl))
 
     def retain(self, issuer_name: str, held: frozenset[Key]) -> None:
         """Drop what keys of the issuer verified that are not among ``held``.
@@ -55,21 +53,23 @@ class MemoryCache:
         """
         for room in (self._good, self._bad):
             gone = [
-                digest
-                for digest, (identity, _) in room.entries.items()
-                if identity.issuer_name == issuer_name and identity.key is not None and identity.key not in held
+                digest for digest, entry in room.entries.items() if _rests_on_another(entry.identity, issuer_name, held)
             ]
             for digest in gone:
                 del room.entries[digest]
+
+
+def _rests_on_another(identity: Identity, issuer_name: str, held: frozenset[Key]) -> bool:
+    return identity.issuer_name == issuer_name and identity.key is not None and identity.key not in held
 
 
 class _Room:
     def __init__(self, size: int) -> None:
         self._size = size
         # Not a plain dict: taking its first entry again and again costs more the more were taken.
-        self.entries: OrderedDict[bytes, _Entry] = OrderedDict()
+        self.entries: OrderedDict[bytes, Remembered] = OrderedDict()
 
-    def add(self, digest: bytes, entry: _Entry) -> None:
+    def add(self, digest: bytes, entry: Remembered) -> None:
         self.entries.pop(digest, None)  # so that it goes to the end
         self.entries[digest] = entry
         if len(self.entries) > self._size:

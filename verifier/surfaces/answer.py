@@ -11,10 +11,12 @@ from verifier.surfaces.surface import Answer
 NO_STORE = ("Cache-Control", "no-store")
 """A decision is for one request."""
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)  # ``json.dumps`` makes one for each call
+
 
 def as_json(status: int, value: Any, *headers: tuple[str, str]) -> Answer:
     """``value`` as JSON, in ASCII, so that no claim can be cut at a wrong byte."""
-    body = json.dumps(value, separators=(",", ":")).encode("ascii")
+    body = _ENCODER.encode(value).encode("ascii")
     return Answer(status, (("Content-Type", "application/json"), NO_STORE, *headers), body)
 
 
@@ -64,5 +66,5 @@ def http_error(status: int, detail: str, *headers: tuple[str, str]) -> Answer:
 
 
 def _problem(status: int, document: dict[str, Any], *headers: tuple[str, str]) -> Answer:
-    body = json.dumps(document, separators=(",", ":")).encode("ascii")
+    body = _ENCODER.encode(document).encode("ascii")
     return Answer(status, (("Content-Type", "application/problem+json"), NO_STORE, *headers), body)

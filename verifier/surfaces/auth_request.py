@@ -4,8 +4,6 @@ nginx passes on 401 and 403, takes 2xx for an allow, and everything else for an 
 elsewhere is 401 here, and what is 503 elsewhere is 500.
 """
 
-from dataclasses import replace
-
 from verifier.core import paths
 from verifier.core.verdict import Denied
 from verifier.surfaces import forwarded
@@ -39,7 +37,7 @@ def told(request: Request) -> Told | Denied:
 
 
 def for_nginx(answered: Answer) -> Answer:
-    return replace(answered, status=_STATUS.get(answered.status, answered.status))
+    return answered._replace(status=_STATUS.get(answered.status, answered.status))
 
 
 def holdable(request: Request) -> tuple[str, ...]:

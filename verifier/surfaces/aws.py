@@ -69,7 +69,7 @@ def surface(options: Options, routes: Routes) -> Surface:
 def _read(options: Options, routes: Routes, writer: Writer, request: Request) -> Asking:
     members = body.json_object(request.body)
     if isinstance(members, Denied):  # which a client of AWS's can cause
-        return Exchange(members, refused)
+        return Exchange(members, _at_any_time(refused))
     event = aws_event.read(members)
     if isinstance(event, Denied):
         return event
@@ -83,16 +83,20 @@ def _read(options: Options, routes: Routes, writer: Writer, request: Request) ->
     if not _is_of_token(options, routes, event, takes_policy=takes_policy):
         target = replace(event.target, host=host, holds_conditions=takes_policy)
     asked = Asked(event, host, target, is_kept, aws_event.is_kept_for_token(event, authorization, token))
-    settle: Callable[[Verdict], Settled]
+    settle: Callable[[Verdict, float], Settled]
     if event.arn is None:
         settle = writer.appsync
     elif takes_policy:
-        settle = partial(writer.policy, asked, event.arn)
+        settle = _at_any_time(partial(writer.policy, asked, event.arn))
     else:
-        settle = partial(writer.simple, asked)
+        settle = _at_any_time(partial(writer.simple, asked))
     is_of_all = takes_policy and event.kind is Kind.REST and speaks_of_all(options.mode, event)
     question = Question(authorization, token, target=target, wants_reach=is_of_all and target is not None)
     return Exchange(_refusal(asked) or question, settle, event.request_id)
+
+
+def _at_any_time(settle: Callable[[Verdict], Settled]) -> Callable[[Verdict, float], Settled]:
+    return lambda verdict, _now: settle(verdict)
 
 
 def _is_of_token(options: Options, routes: Routes, event: Event, *, takes_policy: bool) -> bool:

@@ -7,7 +7,7 @@ understands nothing but yes and no, a yes is said only if no other request is an
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -108,14 +108,14 @@ class Writer:
             return refused(verdict)
         return Settled(verdict, answer.as_json(403, {"isAuthorized": False, "context": {REASON: str(verdict.reason)}}))
 
-    def appsync(self, verdict: Verdict) -> Settled:
-        """For AppSync, which is told how long it may hold a yes."""
+    def appsync(self, verdict: Verdict, now: float) -> Settled:
+        """For AppSync, which is told how long from ``now`` it may hold a yes."""
         if isinstance(verdict, Denied) and verdict.undecided:
             return refused(verdict)
         if isinstance(verdict, Denied):
             members = {"isAuthorized": False, "resolverContext": {REASON: str(verdict.reason)}, "ttlOverride": 0}
             return Settled(verdict, answer.as_json(403, members))
-        held = max(0, int(min(self.max_hold, verdict.good_for - 1)))
+        held = max(0, int(min(self.max_hold, verdict.good_until - now - 1)))
         told = self._context(verdict.principal)
         members = {"isAuthorized": True, "resolverContext": told, "ttlOverride": held}
         return Settled(verdict, answer.as_json(200, members))
@@ -212,7 +212,7 @@ def refused(verdict: Verdict) -> Settled:
     it would be an error of ours to API Gateway."""
     written = answer.decision(verdict)
     is_unread = isinstance(verdict, Denied) and verdict.family is Family.INVALID_REQUEST
-    return Settled(verdict, replace(written, status=401) if is_unread else written)
+    return Settled(verdict, written._replace(status=401) if is_unread else written)
 
 
 def _issuer(verdict: Verdict) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from verifier.core import claim_path
 from verifier.core.claim_path import ClaimPath
 from verifier.core.verdict import Principal
-from verifier.surfaces.surface import dashed
+from verifier.surfaces.surface import mistaken
 
 OMITTED = "X-Auth-Omitted"
 
@@ -35,7 +35,7 @@ class IdentityHeaders:
     def is_posed_as(self, headers: Iterable[str]) -> bool:
         """Whether a client sent one of these (``headers`` are in lower case) with other characters for dashes: some
         services take them for the same (CGI, WSGI), and a gateway that copies ours does not overwrite them."""
-        return any(dashed(name) != name and dashed(name) in self._names for name in headers)
+        return not self._names.isdisjoint(mistaken(headers))
 
     def of(self, principal: Principal | None) -> list[tuple[str, str]]:
         """The headers for ``principal``; all are empty where there is none.
@@ -72,4 +72,6 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    if text.isascii() and text.isprintable() and "%" not in text:
+        return text.strip()  # as nearly all are
     return quote(text, safe=_PLAIN, errors="surrogatepass").strip()

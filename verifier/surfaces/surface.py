@@ -1,9 +1,9 @@
 """The values that travel between a server and a surface."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from verifier.core.verdict import Denied, Verdict
 from verifier.engine import Question
@@ -11,8 +11,7 @@ from verifier.engine import Question
 _OTHER = re.compile(r"[^a-z0-9-]")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Request:
+class Request(NamedTuple):
     """One HTTP request. ``headers`` are by lower-case name, with every value in the order sent. ``is_trusted``: it
     comes from a proxy that may say what was asked of it."""
 
@@ -30,13 +29,13 @@ class Request:
         return tuple(self.headers.get(name, ()))
 
 
-def dashed(name: str) -> str:
-    """A header's name (lower case) as those applications know it that take every other character for one (CGI)."""
-    return _OTHER.sub("-", name)
+def mistaken(names: Iterable[str]) -> Iterator[str]:
+    """Names with dashes for which some of ``names`` (lower case) stand, where an application takes every other
+    character for a dash (CGI)."""
+    return (_OTHER.sub("-", name) for name in names if _OTHER.search(name))
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One HTTP answer. The server adds the date, the length and the request's id."""
 
     status: int
@@ -59,12 +58,12 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One question, or its refusal, where more than the verdict goes into the answer. ``settle`` may turn an allow
-    that cannot be told into a denial, and nothing into an allow. ``request_id`` is what whoever asks calls the request,
-    where the body tells it."""
+    """One question, or its refusal, where more than the verdict goes into the answer. ``settle`` takes the verdict and
+    the time (seconds since 1970); it may turn an allow that cannot be told into a denial, and nothing into an allow.
+    ``request_id`` is what whoever asks calls the request, where the body tells it."""
 
     question: Question | Denied
-    settle: Callable[[Verdict], Settled]
+    settle: Callable[[Verdict, float], Settled]
     request_id: str = ""
 
 
@@ -82,7 +81,8 @@ class Endpoint:
     carries the identity headers. ``openapi`` describes one method (OpenAPI 3.1, Operation Object), None where it would
     say nothing. ``holdable`` names the headers that an allow depends on, where a gateway may hold it (if that is
     configured); none where it may not. ``unreadable`` is the status for a request to here that HTTP itself refuses,
-    where the usual ones would be an error to the gateway.
+    where the usual ones would be an error to the gateway. ``is_plain``: it asks whether the token of the
+    ``Authorization`` header is good and nothing else, and answers plainly.
     """
 
     path: str
@@ -95,6 +95,7 @@ class Endpoint:
     for_gateways: bool = False
     holdable: Callable[[Request], tuple[str, ...]] = lambda _: ()
     unreadable: int | None = None
+    is_plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ SURFACE = Surface(
             content_type=None,
             read=read_header,
             write=write,
+            is_plain=True,
             openapi={
                 "summary": "Verify the token of the Authorization header",
                 "security": [{"bearer": []}],

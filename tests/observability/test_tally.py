@@ -1,0 +1,42 @@
+from collections.abc import Sequence
+
+import prometheus_client
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+
+from verifier.observability.metrics import BUCKETS, Metrics
+from verifier.observability.tally import Counts, Histogram
+
+Metrics()  # which does without a second series for each, of when it began
+bounded = settings(max_examples=50, derandomize=True, deadline=None)
+
+
+@bounded
+@given(st.lists(st.sampled_from([("a", "x"), ("a", "y"), ("b", "x")]), max_size=20))
+def test_a_count_is_shown_as_the_usual_counter_is(happened: Sequence[tuple[str, str]]) -> None:
+    ours, usual = CollectorRegistry(), CollectorRegistry()
+    counts = Counts("things", "Things.", ("one", "other"), ours)
+    counter = prometheus_client.Counter("things", "Things.", ("one", "other"), registry=usual)
+    for labels in happened:
+        counts.of(*labels).value += 1
+        counter.labels(*labels).inc()
+    assert generate_latest(ours) == generate_latest(usual)
+
+
+@bounded
+@given(st.lists(st.one_of(st.sampled_from(BUCKETS), st.floats(0, 10)), max_size=20))
+def test_a_duration_is_shown_as_in_the_usual_histogram(took: Sequence[float]) -> None:
+    ours, usual = CollectorRegistry(), CollectorRegistry()
+    tallied = Histogram("time", "Time.", "of", BUCKETS, ours)
+    histogram = prometheus_client.Histogram("time", "Time.", ("of",), buckets=BUCKETS, registry=usual)
+    for seconds in took:
+        tallied.of("a").add(seconds)
+        histogram.labels("a").observe(seconds)
+    assert generate_latest(ours) == generate_latest(usual)
+
+
+def test_equal_labels_have_one_count() -> None:
+    counts = Counts("things", "Things.", ("one",), CollectorRegistry())
+    assert counts.of("a") is counts.of("a")
+    assert counts.of("a") is not counts.of("b")
