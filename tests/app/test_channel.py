@@ -17,6 +17,7 @@ from verifier.config.loading import Problem
 from verifier.core.revocation import Kind, Lift, Revocation
 from verifier.observability.log import open_log
 from verifier.observability.metrics import Metrics
+from verifier.observability.observer import Observer
 from verifier.server.listening import Bound
 
 REVOCATION = Revocation("1", ("https://a.example",), Kind.SUBJECT, "bob", 1.0, 2.0)
@@ -177,8 +178,8 @@ class Deaf:
 
 @pytest.fixture
 def with_deaf() -> tuple[workers.Workers, Deaf]:
-    log, metrics = open_log("json", "info", io.StringIO()), Metrics()
-    made, deaf = workers.Workers(SETTINGS, Bound("", ()), tuple, metrics, log), Deaf()
+    observer = Observer(Metrics(), open_log("json", "info", io.StringIO()), log_denials=True)
+    made, deaf = workers.Workers(SETTINGS, Bound("", ()), tuple, observer), Deaf()
     made._living[1] = deaf  # type: ignore[assignment]
     return made, deaf
 
@@ -195,6 +196,17 @@ async def test_one_that_is_silent_is_not_asked_for_reports(with_deaf: tuple[work
     made, deaf = with_deaf
     await made.refresh()
     assert deaf.asked == 0
+
+
+async def test_supervision_that_ends_does_not_go_unseen(
+    with_deaf: tuple[workers.Workers, Deaf], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, deaf = with_deaf
+    monkeypatch.setattr(workers, "POLL", 0.0)
+    deaf.silent = False
+    monkeypatch.setattr(deaf, "ask", None)
+    made._run(made._poll())
+    await eventually(lambda: made._metrics.registry.get_sample_value("verifier_defects_total") == 1)
 
 
 @pytest.mark.parametrize(

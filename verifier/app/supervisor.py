@@ -40,7 +40,7 @@ async def supervising(
         settings = await _with_grpc_port(settings, stack)
         held = Revocations()
         # With Redis, each process follows the list by itself.
-        workers = Workers(settings, bound, lambda: held, observer.metrics, log)
+        workers = Workers(settings, bound, lambda: held, observer)
         revocations: RevocationList = (
             ToldList(settings.revocations.max_entries, held, workers.tell)
             if store is None

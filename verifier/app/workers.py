@@ -5,17 +5,17 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from time import monotonic
+from typing import Any
 
 from prometheus_client import Metric
 
 from verifier.app.channel import Answer, Ask, Channel, Failed, Report, Serving, Start
 from verifier.config import Settings
 from verifier.core.revocation import Lift, Revocation
-from verifier.observability.log import Logger
 from verifier.observability.merging import counted, merged
-from verifier.observability.metrics import Metrics
+from verifier.observability.observer import Observer
 from verifier.server.listening import Bound
 
 ANSWER = 1.0
@@ -138,14 +138,14 @@ class Workers:
         settings: Settings,
         bound: Bound,
         held: Callable[[], Iterable[Revocation]],
-        metrics: Metrics,
-        log: Logger,
+        observer: Observer,
     ) -> None:
         self._settings = settings
         self._bound = bound
         self._held = held
-        self._metrics = metrics
-        self._log = log
+        self._observer = observer
+        self._metrics = observer.metrics
+        self._log = observer.log
         self._living: dict[int, Worker] = {}
         self._ended: tuple[Metric, ...] = ()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -164,8 +164,9 @@ class Workers:
             raise failures[0]
         for worker in self._living.values():
             self._log.info("worker_started", worker=worker.number)
-        self._tasks = {asyncio.create_task(self._keep(worker)) for worker in self._living.values()}
-        self._tasks.add(asyncio.create_task(self._poll()))
+        for worker in self._living.values():
+            self._run(self._keep(worker))
+        self._run(self._poll())
 
     async def stop(self) -> None:
         """All of them: what they have begun is done within ``stop_timeout``."""
@@ -204,6 +205,17 @@ class Workers:
     def families(self) -> list[Sequence[Metric]]:
         """Of each living worker what it said last, and what the dead have counted."""
         return [*(worker.last.families for worker in self._living.values()), self._ended]
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Until ``stop``. An end before it must not go unseen."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._note_end)
+        self._tasks.add(task)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            self._observer.defect(error)
 
     async def _begin(self, number: int) -> Worker:
         """Start the process, with its own sockets and its end of the channel and no other. Raises ``OSError``."""
