@@ -16,12 +16,12 @@ Rules of this module:
   becomes an address.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from hashlib import sha256
 from typing import NamedTuple
 
 from verifier.core import bearer, claims, policy, routes, signature, token
@@ -107,7 +107,7 @@ class Engine:
         """What is known of the token ``text``, with an ``allowed`` that counts; None where the question must be put.
         Never raises."""
         try:
-            known = self._cache.get(hashlib.sha256(text).digest())
+            known = self._cache.get(sha256(text).digest())
             if known is None or known.basis is None or not known.since <= self._clock() < known.ends:
                 return None
             if known.basis is not self._basis(known.identity.issuer_name):
@@ -173,7 +173,7 @@ class Engine:
         known: Remembered | None = None
         identity = self._found(progress)
         if identity is None:
-            digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+            digest = sha256(text.encode("utf-8", "surrogatepass")).digest()
             known = self._known(digest)
             identity = self._evaluate(text, digest, progress) if known is None else known.identity
             if not progress.done:  # and not where it waits, which is to be asked again

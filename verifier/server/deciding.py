@@ -2,10 +2,9 @@
 
 import asyncio
 import os
-import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from verifier.core.identity import Remembered
@@ -26,8 +25,6 @@ _OUT_OF_TIME = Denied(
     Reason.DEADLINE_EXCEEDED, "no decision was made in the time that the gateway waits", retry_after=1
 )
 _POSING = Denied(Reason.MALFORMED_REQUEST, "the gateway must drop headers with underscores that stand for ours")
-
-_RANDOM = random.Random(os.urandom(32))  # noqa: S311 - a name, which nobody needs to guess
 
 
 class Decided(NamedTuple):
@@ -178,9 +175,18 @@ def _request_id(request: Request, told: str) -> str:
 
 def request_id(told: str | None) -> str:
     """What the client calls the request, if that can be told to others, or a new name."""
-    if told is not None and _REQUEST_ID.fullmatch(told):
-        return told
-    return f"{_RANDOM.getrandbits(128):032x}"
+    return told if told is not None and _REQUEST_ID.fullmatch(told) else next(_NAMES)
+
+
+def _names() -> Iterator[str]:
+    """Of 128 random bits each."""
+    while True:
+        bits = os.urandom(4_096).hex()
+        for begin in range(0, len(bits), 32):
+            yield bits[begin : begin + 32]
+
+
+_NAMES = _names()
 
 
 def _trace_id(request: Request) -> str | None:

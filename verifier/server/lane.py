@@ -173,21 +173,21 @@ class Lane:
     def answer(self, data: bytes, peer: Peer) -> bytes | None:
         """The answer to ``data``, where that is one request for here. Never raises."""
         try:
-            return self._answer(data, peer)
+            if not self._is_plain(data):
+                return None
+            return (
+                self._recalled() or self._asked(peer) if self._callers is None else self._admitted(self._callers, peer)
+            )
         except Exception:  # noqa: BLE001 - rule: aiohttp's way says what is wrong, and counts it
             return None
 
-    def _answer(self, data: bytes, peer: Peer) -> bytes | None:
-        if not self._is_plain(data):
-            return None
-        if self._callers is None:
-            return self._recalled() or self._asked(peer)
-        caller = self._callers.recognise(peer.address, self._shown())
+    def _admitted(self, callers: Callers, peer: Peer) -> bytes | None:
+        caller = callers.recognise(peer.address, self._shown())
         if caller is None:
             return None
         answer = self._recalled() or self._asked(peer)
         if answer is not None and caller:
-            self._callers.admitted(caller)
+            callers.admitted(caller)
         return answer
 
     def answer_first(self, data: bytes, peer: Peer) -> tuple[bytes, bytes]:
