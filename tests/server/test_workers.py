@@ -401,15 +401,15 @@ async def test_the_set_ends_when_what_it_has_begun_is_done(
     async with program(several, tmp_path) as made:
         found = children(made.process.pid)
         body = json.dumps({"token": issuer.token("EdDSA")}).encode()
-        head = f"POST /verify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        head = f"POST /verify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         begun = [await asyncio.open_connection(*made.place) for _ in range(8)]
-        for _, writer in begun:
-            writer.write(head.encode() + b"\r\n\r\n" + body[:10])
-        await asyncio.sleep(0.1)  # until all have been read
+        for reader, writer in begun:
+            writer.write(head.encode() + b"Expect: 100-continue\r\n\r\n")
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         os.killpg(made.process.pid, signal.SIGINT)
         await eventually(lambda: _is_refused(made.place))
         for _, writer in begun:
-            writer.write(body[10:])
+            writer.write(body)
         assert {(await reader.read()).split()[1] for reader, _ in begun} == {b"200"}
         for _, writer in begun:
             writer.close()
