@@ -358,6 +358,25 @@ def test_each_port_has_an_address_of_its_own(changes: dict[str, Any], key: str, 
     assert said in found[key]
 
 
+@pytest.mark.parametrize(
+    ("changes", "key", "said"),
+    [
+        ({"workers": 2, "grpc": {"listen": "unix:/run/v"}}, "grpc.listen", "only one process can serve gRPC"),
+        ({"workers": "2", "grpc": {"listen": "unix:/run/v"}}, "grpc.listen", "only one process can serve gRPC"),
+        ({"workers": 0}, "workers", "greater than or equal to 1"),
+        ({"workers": 65}, "workers", "less than or equal to 64"),
+    ],
+)
+def test_a_mistake_about_workers_is_told(changes: dict[str, Any], key: str, said: str, tmp_path: Path) -> None:
+    found = problems(tmp_path, {"issuers": [GOOD], **changes})
+    assert [*found] == [key]
+    assert said in found[key]
+
+
+def test_one_worker_may_serve_grpc_on_a_unix_socket(tmp_path: Path) -> None:
+    assert loaded(tmp_path, workers=1, grpc={"listen": "unix:/run/v"}).workers == 1
+
+
 def test_ports_that_the_system_chooses_are_never_the_same(tmp_path: Path) -> None:
     any_port = {"listen": "127.0.0.1:0"}
     assert loaded(tmp_path, **any_port, ops=any_port, grpc=any_port).listen == "127.0.0.1:0"

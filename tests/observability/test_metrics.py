@@ -1,5 +1,5 @@
 from tests.support import Client, FakeIssuer
-from verifier.observability.metrics import Metrics
+from verifier.observability.metrics import Metrics, exposition
 
 
 async def test_cache_lookups_and_entries_are_counted(client: Client, issuer: FakeIssuer) -> None:
@@ -34,9 +34,14 @@ async def test_labels_cannot_be_made_by_a_client(client: Client) -> None:
 async def test_the_format_is_negotiated(client: Client) -> None:
     plain = await client.ops("/metrics")
     assert plain.headers["Content-Type"].startswith("text/plain")
-    body, kind = Metrics().expose("application/openmetrics-text; version=1.0.0")
+    body, kind = exposition(Metrics().registry.collect(), "application/openmetrics-text; version=1.0.0")
     assert kind.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
+
+
+async def test_one_process_is_one_worker(client: Client) -> None:
+    assert await client.metric("verifier_workers") == 1
+    assert await client.metric("verifier_worker_restarts_total") == 0
 
 
 async def test_probes_answer(client: Client) -> None:

@@ -20,7 +20,7 @@ from verifier.core.revocation import Kind, Revocation
 from verifier.core.routes import Access, Route, Routes, parse
 from verifier.engine import Engine
 from verifier.observability.log import open_log
-from verifier.observability.metrics import Metrics
+from verifier.observability.metrics import Metrics, exposition
 from verifier.observability.observer import Observer
 from verifier.ports import Limits, Sources
 from verifier.server import data_port
@@ -114,7 +114,7 @@ class Server:
         return _comparable(received), closed
 
     def counts(self) -> str:
-        exposed = self.metrics.expose("")[0].decode()
+        exposed = exposition(self.metrics.registry.collect(), "")[0].decode()
         return "\n".join(line for line in exposed.splitlines() if re.match(r"verifier_\w+(_total|_count)\b", line))
 
 

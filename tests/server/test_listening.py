@@ -1,17 +1,23 @@
-"""A Unix socket instead of an address."""
+"""A Unix socket instead of an address, and the sockets of several workers."""
 
 import asyncio
 import json
 import socket
+import ssl
 import stat
 from collections.abc import AsyncIterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
 
 from tests.support import AUD, FakeIssuer, eventually, serve, settings
+from verifier.server import listening
+from verifier.server.handshake import Handshakes
+from verifier.server.http import HttpServer
+from verifier.server.listening import Bound, bind, reserve
 
 
 @pytest.fixture
@@ -81,6 +87,101 @@ async def test_a_file_in_the_way_is_left_alone(place: Path, issuer: FakeIssuer) 
         async with serve(at(place, issuer)):
             pass
     assert await asyncio.to_thread(place.read_text) == "somebody's"
+
+
+# Sockets of several workers
+
+
+async def accepted(bound: Bound, share: int, connections: int = 1) -> int:
+    """How many of those who connect are given to a share."""
+    host, _, port = bound.address.rpartition(":")
+    with ExitStack() as clients:
+        for _ in range(connections):
+            clients.enter_context(socket.create_connection((host, int(port)), timeout=5))
+        taken = 0
+        with suppress(BlockingIOError):
+            while True:
+                connected, _ = bound.shares[share][0].accept()
+                connected.close()
+                taken += 1
+        return taken
+
+
+async def test_connections_are_dealt_out_among_the_shares() -> None:
+    bound = await bind("127.0.0.1:0", 0, 2)
+    assert 0 < await accepted(bound, 0, 64) < 64
+    bound.close()
+
+
+async def test_a_share_whose_queue_is_closed_is_passed_over_until_somebody_listens_there() -> None:
+    bound = await bind("127.0.0.1:0", 0, 2)
+    bound.close_queue(0)
+    assert await accepted(bound, 1, 32) == 32
+    bound.shares[0][0].listen()
+    assert await accepted(bound, 0, 64) > 0
+    bound.close()
+
+
+async def test_a_queue_that_was_closed_twice_takes_connections_that_can_be_read() -> None:
+    bound = await bind("127.0.0.1:0", 0, 2)
+    for share in (0, 1, 1):
+        bound.close_queue(share)
+    bound.shares[1][0].listen()
+    host, _, port = bound.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=5):
+        connected, _ = bound.shares[1][0].accept()
+        with connected:
+            connected.setblocking(False)
+            with pytest.raises(BlockingIOError):  # nothing came, but it is not at its end
+                connected.recv(1)
+    bound.close()
+
+
+async def test_a_queue_that_was_closed_is_open_again_where_tls_is_served() -> None:
+    bound = await bind("127.0.0.1:0", 0, 2)
+    bound.close_queue(0)
+    came = asyncio.Event()
+    handshakes = Handshakes(ssl.create_default_context, 1.0, lambda: False, came.set, lambda: None)
+    close = listening._accept_tls(cast("HttpServer", None), handshakes, bound.shares[0])
+    host, _, port = bound.address.rpartition(":")
+
+    async def given() -> bool:
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.close()
+        return came.is_set()
+
+    await eventually(given)
+    await close()
+    bound.close()
+
+
+async def test_the_queue_of_a_unix_socket_is_that_of_all(place: Path) -> None:
+    bound = await bind(f"unix:{place}", 0o600, 2)
+    bound.close_queue(0)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(place))
+    bound.close()
+    assert mode_of(place) is None
+
+
+@pytest.mark.parametrize("listen", [":0", "localhost:0"])
+@pytest.mark.parametrize("workers", [1, 3])
+async def test_all_addresses_and_shares_have_one_port(listen: str, workers: int) -> None:
+    bound = await bind(listen, 0, workers)
+    assert len(bound.shares) == workers
+    sockets = [one for share in bound.shares for one in share]
+    assert len({one.fileno() for one in sockets}) == len(sockets)
+    assert {one.getsockname()[1] for one in sockets} == {int(bound.address.rpartition(":")[2])}
+    bound.close()
+
+
+async def test_a_port_that_is_reserved_is_for_those_who_share_it() -> None:
+    async with reserve("127.0.0.1:0") as address:
+        port = int(address.removeprefix("127.0.0.1:"))
+        with pytest.raises(OSError, match=r"[Aa]ddress already in use"):
+            socket.create_server(("127.0.0.1", port))
+        with socket.create_server(("127.0.0.1", port), reuse_port=True):
+            pass
 
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -2,5 +2,7 @@
 
 from verifier.app.issuers import origin_of
 from verifier.app.service import Service, serving
+from verifier.app.supervisor import supervising
+from verifier.app.workers import WorkerFailed
 
-__all__ = ["Service", "origin_of", "serving"]
+__all__ = ["Service", "WorkerFailed", "origin_of", "serving", "supervising"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from verifier.config import Settings
 from verifier.config.files import sealing_keys
 from verifier.core.algorithms import KEY_TYPE, WORTH_SHARING
+from verifier.core.revocation import Revocations
 from verifier.core.sealing import Sealer
 from verifier.observability.observer import Observer
 from verifier.ports import Limits, SharedIdentities
@@ -69,11 +70,13 @@ def engine_limits(settings: Settings, store: RedisStore | None) -> Limits:
     )
 
 
-def revocation_list(settings: Settings, observer: Observer, store: RedisStore | None) -> RevocationList:
-    """The one list of all replicas, or our own."""
+def revocation_list(
+    settings: Settings, observer: Observer, store: RedisStore | None, held: Revocations | None = None
+) -> RevocationList:
+    """The one list of all replicas, or our own, which is ``held`` where somebody else keeps it."""
     wanted = settings.revocations
     if store is None:
-        return LocalList(wanted.max_entries)
+        return LocalList(wanted.max_entries, held)
     deny = wanted.when_unfollowed == "deny"
     return SharedList(
         store,

@@ -71,11 +71,11 @@ def run(main: Callable[[], Coroutine[Any, Any, Result]], event_loop: str = "asyn
 
 
 @contextmanager
-def logging_to_stderr(settings: Settings) -> Iterator[tuple[Logger, BackgroundStream]]:
-    """The log as ``settings`` want it, on standard error, written by a thread of its own."""
+def logging_to_stderr(settings: Settings, worker: int | None = None) -> Iterator[tuple[Logger, BackgroundStream]]:
+    """The log as ``settings`` want it, on standard error, written by a thread of its own. ``worker``: whose it is."""
     stream = BackgroundStream(sys.stderr)
     try:
-        yield open_log(settings.log.format, settings.log.level, stream), stream
+        yield open_log(settings.log.format, settings.log.level, stream, worker), stream
     finally:
         stream.close()
 

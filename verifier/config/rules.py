@@ -83,6 +83,7 @@ def settings_problems(data: Mapping[str, Any]) -> list[InitErrorDetails]:
     """Problems between issuers, and between the keys of other sections."""
     found: list[InitErrorDetails] = [
         *_listen_rule(data),
+        *_worker_rule(data),
         *_redis_rule(data),
         *_prefix_rule(data),
         *_route_rule(data),
@@ -232,6 +233,14 @@ def _listen_rule(data: Mapping[str, Any]) -> list[InitErrorDetails]:
         if isinstance(value, str) and not value.endswith(":0") and taken.setdefault(value, written) != written:
             found.append(problem(f"{value} is {taken[value]} already", *place))
     return found
+
+
+def _worker_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
+    several = str(data.get("workers", 1)).strip() != "1"  # the environment has texts
+    if several and _text(_section(data, "grpc"), "listen").startswith("unix:"):
+        yield problem(
+            "only one process can serve gRPC on a Unix socket: use an address, or workers: 1", "grpc", "listen"
+        )
 
 
 def _redis_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:

@@ -41,7 +41,8 @@ class GrpcSettings(Section):
 
     listen: Annotated[Address | SocketPath, AfterValidator(values.grpc_is_there)] | None = Field(
         None,
-        description="Its address, by custom `127.0.0.1:9191`, or `unix:/path`. Without it, there is none.",
+        description="Its address, by custom `127.0.0.1:9191`, or, with one worker, `unix:/path`. Without it, there is "
+        "none.",
     )
 
 
@@ -78,7 +79,8 @@ class CacheSettings(Section):
         100_000,
         ge=10,
         le=10_000_000,
-        description="Identities kept; the oldest go first. Refused tokens have a tenth of this for themselves.",
+        description="Identities kept by each worker; the oldest go first. Refused tokens have a tenth of this for "
+        "themselves.",
     )
     max_ttl: Duration = Field(
         300.0,
@@ -152,7 +154,7 @@ class RedisSettings(Section):
         le=1,
         description="Longest time that one command may take, connecting included; then it counts as a miss.",
     )
-    connections: int = Field(16, ge=2, le=256, description="Connections to Redis at once.")
+    connections: int = Field(16, ge=2, le=256, description="Connections of each worker to Redis at once.")
 
 
 class RevocationsSettings(Section):
@@ -185,10 +187,13 @@ class LimitsSettings(Section):
     connections: int = Field(
         4_096,
         ge=1,
-        description="Connections open at once, on the data and on the gRPC port each; more are closed unanswered.",
+        description="Connections open at once at each worker, on the data and on the gRPC port each; more are closed "
+        "unanswered.",
     )
     waiting: int = Field(
-        1_024, ge=1, description="Decisions that may wait for one issuer at once; more get 503 `overloaded`."
+        1_024,
+        ge=1,
+        description="Decisions of each worker that may wait for one issuer at once; more get 503 `overloaded`.",
     )
     read_timeout: Duration = Field(
         10.0, gt=0, description="Longest time from the first byte of a request to its last (408 beyond)."
@@ -220,6 +225,13 @@ class Settings(BaseSettings):
     )
     socket_mode: Annotated[str, StringConstraints(pattern=r"^0?[0-7]{3}$")] = Field(
         "0660", description="Who may connect to our Unix sockets, as the mode of their files."
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that share the ports, one for each core to use. `limits`, `cache.max_entries` and "
+        "connections to Redis are for each of them.",
     )
     ops: OpsSettings = OpsSettings()
     grpc: GrpcSettings = GrpcSettings()

@@ -44,6 +44,7 @@ FIELDS = frozenset(
         "trace_id",
         "version",
         "where",
+        "worker",
     }
 )
 """Every field that a line may have. Adding one is a decision about what may be written down."""
@@ -93,8 +94,11 @@ class BackgroundStream:
                 self._stream.flush()
 
 
-def open_log(form: str, level: str, stream: TextIO | BackgroundStream | None = None) -> Logger:
+def open_log(
+    form: str, level: str, stream: TextIO | BackgroundStream | None = None, worker: int | None = None
+) -> Logger:
     """The service's logger; ``form`` is ``json``, ``console`` or ``auto`` (by whether ``stream`` is a terminal).
+    ``worker``: the number that each line bears.
 
     Also takes over what libraries log.
     """
@@ -112,6 +116,8 @@ def open_log(form: str, level: str, stream: TextIO | BackgroundStream | None = N
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
+    if worker is not None:
+        logger = logger.bind(worker=worker)
     _take_over_libraries(logger, level)
     return logger
 

@@ -1,6 +1,6 @@
 """Prometheus metrics. Labels come from the configuration and from enumerations, never from a request."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import (
     CollectorRegistry,
@@ -8,13 +8,16 @@ from prometheus_client import (
     Gauge,
     GCCollector,
     Histogram,
+    Metric,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
 )
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 from verifier import __version__
+from verifier.observability.merging import OF_PROCESSES, How
 from verifier.observability.tally import Counts
 from verifier.observability.tally import Histogram as TalliedHistogram
 
@@ -45,6 +48,8 @@ class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody asks about
         self.registry = CollectorRegistry()
+        self.gauges = dict(OF_PROCESSES)
+        """Name of a gauge → what it is for several workers."""
         self._of_decisions()
         self._of_keys()
         self._of_caches()
@@ -82,10 +87,14 @@ class Metrics:
             ("issuer", "result"),
         )
         self.key_set_age = self._gauge(
-            "key_set_age_seconds", "Time since keys were last fetched; NaN before the first time.", ("issuer",)
+            "key_set_age_seconds", How.MAX, "Time since keys were last fetched; NaN before the first time.", ("issuer",)
         )
-        self.key_set_keys = self._gauge("key_set_keys", "Usable keys; 0 when they are too old to trust.", ("issuer",))
-        self.keys_dropped = self._gauge("keys_dropped", "Keys of the set that cannot be used.", ("issuer", "cause"))
+        self.key_set_keys = self._gauge(
+            "key_set_keys", How.MIN, "Usable keys; 0 when they are too old to trust.", ("issuer",)
+        )
+        self.keys_dropped = self._gauge(
+            "keys_dropped", How.MAX, "Keys of the set that cannot be used.", ("issuer", "cause")
+        )
 
     def _of_caches(self) -> None:
         self.cache_lookups = Counts(
@@ -94,12 +103,14 @@ class Metrics:
             ("kind", "tier", "result"),
             self.registry,
         )
-        self.cache_entries = self._gauge("cache_entries", "Entries held.", ("kind", "tier"))
+        self.cache_entries = self._gauge("cache_entries", How.SUM, "Entries held.", ("kind", "tier"))
 
     def _of_redis(self) -> None:
         self.redis_seconds = self._histogram("redis_seconds", "Time of commands that Redis carried out.", ("command",))
         self.redis_errors = self._counter("redis_errors", "Commands that Redis did not carry out.", ("command",))
-        self.redis_breaker = self._gauge("redis_breaker_open", "1 while Redis is not asked, as it did not answer.")
+        self.redis_breaker = self._gauge(
+            "redis_breaker_open", How.MAX, "1 while Redis is not asked, as it did not answer."
+        )
         self.redis_writes_dropped = self._counter("redis_writes_dropped", "Entries not written, as too many waited.")
         self.sealed_refused = self._counter(
             "sealed_entries_refused",
@@ -119,16 +130,16 @@ class Metrics:
             ("issuer",),
         )
         self.introspection_breaker = self._gauge(
-            "introspection_breaker_open", "1 while the issuer is not asked, as it did not answer.", ("issuer",)
+            "introspection_breaker_open", How.MAX, "1 while the issuer is not asked, as it did not answer.", ("issuer",)
         )
 
     def _of_revocations(self) -> None:
-        self.revocations = self._gauge("revocations", "Revocations held.")
+        self.revocations = self._gauge("revocations", How.MAX, "Revocations held.")
         self.revocations_unread = self._gauge(
-            "revocations_unread_seconds", "Time since the list of revocations was last read to its end."
+            "revocations_unread_seconds", How.MAX, "Time since the list of revocations was last read to its end."
         )
         self.revocations_fading = self._gauge(
-            "revocations_fading", "Revocations in Redis that only the second of our sealing keys opens."
+            "revocations_fading", How.MAX, "Revocations in Redis that only the second of our sealing keys opens."
         )
         self.revocation_lag = self._histogram(
             "revocation_lag_seconds", "Time from a revocation on another replica to its arrival here, by their clocks."
@@ -142,13 +153,15 @@ class Metrics:
             "callers", "Requests by the caller whose secret they show; unknown are those refused.", ("caller",)
         )
         self.handshakes_failed = self._counter("handshakes_failed", "TLS handshakes that came to nothing.")
-        self.connections = self._gauge("connections", "Connections open on the data port.")
+        self.connections = self._gauge("connections", How.SUM, "Connections open on the data port.")
         self.connections_refused = self._counter("connections_refused", "Connections closed as too many were open.")
 
     def _of_the_process(self) -> None:
-        self.log_lines_dropped = self._gauge("log_lines_dropped", "Log lines dropped as nobody read them.")
+        self.workers = self._gauge("workers", How.SUM, "Processes that take connections.")
+        self.worker_restarts = self._counter("worker_restarts", "Workers that were started in the place of another.")
+        self.log_lines_dropped = self._gauge("log_lines_dropped", How.SUM, "Log lines dropped as nobody read them.")
         self.defects = self._counter("defects", "Errors that should not happen; each ended in a denial or 503.")
-        self._gauge("build_info", "Always 1.", ("version",)).labels(__version__).set(1)
+        self._gauge("build_info", How.MAX, "Always 1.", ("version",)).labels(__version__).set(1)
         for process_wide in (ProcessCollector, PlatformCollector, GCCollector):
             process_wide(registry=self.registry)
 
@@ -158,11 +171,24 @@ class Metrics:
     def _histogram(self, name: str, means: str, labels: tuple[str, ...] = ()) -> Histogram:
         return Histogram(f"verifier_{name}", means, labels, buckets=BUCKETS, registry=self.registry)
 
-    def _gauge(self, name: str, means: str, labels: tuple[str, ...] = ()) -> Gauge:
+    def _gauge(self, name: str, how: How, means: str, labels: tuple[str, ...] = ()) -> Gauge:
+        """``how`` is what it is for several workers."""
+        self.gauges[f"verifier_{name}"] = how
         return Gauge(f"verifier_{name}", means, labels, registry=self.registry)
 
-    def expose(self, accept: str) -> tuple[bytes, str]:
-        """The metrics in the format that the header ``Accept`` asks for, and its content type."""
-        encode: Callable[[CollectorRegistry], bytes]
-        encode, content_type = choose_encoder(accept)
-        return encode(self.registry), content_type
+
+class _Once(Collector):
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+def exposition(families: Iterable[Metric], accept: str) -> tuple[bytes, str]:
+    """``families`` in the format that the header ``Accept`` asks for, and its content type."""
+    encode: Callable[[CollectorRegistry], bytes]
+    encode, content_type = choose_encoder(accept)
+    registry = CollectorRegistry()
+    registry.register(_Once(tuple(families)))
+    return encode(registry), content_type

@@ -70,12 +70,13 @@ class Check:
 
 
 class GrpcPort:
-    """``check`` and the health service, which says what ``is_ready`` does. ``connections``: how many at once."""
+    """``check`` and the health service, which says what ``is_ready`` does. ``connections``: how many at once.
+    ``shared``: other workers listen at the same address."""
 
-    def __init__(self, check: Check, is_ready: Callable[[], bool], connections: int) -> None:
+    def __init__(self, check: Check, is_ready: Callable[[], bool], connections: int, *, shared: bool = False) -> None:
         self._is_ready = is_ready
         self._health = health.HealthServicer()
-        self._server = grpc.aio.server(options=_options(connections))
+        self._server = grpc.aio.server(options=_options(connections, shared=shared))
         handler: grpc.RpcMethodHandler[bytes, CheckResponse] = grpc.unary_unary_rpc_method_handler(
             check.answer, response_serializer=CheckResponse.SerializeToString
         )
@@ -141,7 +142,7 @@ def _secrets(context: "grpc.aio.ServicerContext[bytes, CheckResponse]") -> list[
     return [str(value) for name, value in context.invocation_metadata() or () if name == callers.HEADER]
 
 
-def _options(connections: int) -> tuple[tuple[str, int], ...]:
+def _options(connections: int, *, shared: bool) -> tuple[tuple[str, int], ...]:
     """What gRPC refuses by itself is an error to Envoy, which may pass. So it refuses nothing that a client can cause:
     the length of a message (a body) and of its metadata (``tracestate``) are Envoy's to bound."""
     return (
@@ -149,7 +150,8 @@ def _options(connections: int) -> tuple[tuple[str, int], ...]:
         ("grpc.max_metadata_size", _METADATA),
         ("grpc.max_allowed_incoming_connections", connections),
         ("grpc.max_concurrent_streams", _STREAMS),
-        ("grpc.so_reuseport", 0),  # a port that is taken is an error, not half of the traffic
+        # A port that is taken is an error, not half of the traffic; for workers, their supervisor has looked.
+        ("grpc.so_reuseport", int(shared)),
         ("grpc.http2.max_ping_strikes", 0),  # Envoy's keepalive may ask more often than gRPC likes
         ("grpc.keepalive_permit_without_calls", 1),
     )

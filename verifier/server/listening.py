@@ -5,8 +5,10 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -52,39 +54,107 @@ class SocketFile:
                 self._path.unlink()
 
 
-async def open_http(server: HttpServer, listen: str, mode: int, within: float) -> tuple[str, Close]:
-    """Serve on ``host:port`` or ``unix:/path`` (with the file's ``mode``).
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Sockets that listen at ``address``, which is as bound, also where port 0 was asked for.
 
-    Returns the address as bound, also where port 0 was asked for, and what ends it: requests in progress then have
-    ``within`` seconds. Raises ``OSError``.
+    ``shares`` has those of each worker. Over TCP they are its own, and the kernel deals connections out among the
+    workers; each of them waits in the queue of one. A Unix socket has one queue, and is every worker's.
     """
+
+    address: str
+    shares: tuple[tuple[socket.socket, ...], ...]
+    file: SocketFile | None = None
+
+    def close_queue(self, share: int) -> None:
+        """Have connections dealt out to others until somebody listens there anew; those who wait in it are refused."""
+        if self.file is not None:
+            return
+        for one in self.shares[share]:
+            # Of one that does not listen, the connections that it takes later would be at their end from the beginning.
+            if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                with suppress(OSError):  # only Linux can
+                    one.shutdown(socket.SHUT_RD)
+
+    def close(self) -> None:
+        """May be called again. Whoever has copies of the sockets goes on with them."""
+        for one in chain.from_iterable(self.shares):
+            one.close()
+        if self.file is not None:
+            self.file.remove()
+
+
+async def bind(listen: str, mode: int, workers: int = 1) -> Bound:
+    """Listen at ``host:port``, on all addresses of the host, or ``unix:/path`` (with the file's ``mode``).
+
+    Raises ``OSError``.
+    """
+    if listen.startswith("unix:"):
+        file = SocketFile(Path(listen.removeprefix("unix:")), mode)
+        return Bound(listen, ((_unix_socket(file),),) * workers, file)
+    found = await _resolved(listen)
+    if workers == 1:
+        sockets = _listening(found)
+        return Bound(_written(sockets[0].getsockname()), (sockets,))
+    with _reserved(found) as taken, ExitStack() as closing:
+        shares = []
+        for _ in range(workers):
+            shares.append(_listening(taken, shared=True))
+            for one in shares[-1]:
+                closing.callback(one.close)
+        closing.pop_all()
+    return Bound(_written(shares[0][0].getsockname()), tuple(shares))
+
+
+@asynccontextmanager
+async def reserve(listen: str) -> AsyncIterator[str]:
+    """Keeps ``host:port`` for those of our processes that listen there with ``SO_REUSEPORT``.
+
+    Gives the address with the port that was found for port 0. Raises ``OSError`` where it is taken.
+    """
+    host = listen.rpartition(":")[0]
+    with _reserved(await _resolved(listen)) as taken:
+        yield f"{host}:{taken[0][1][1]}"
+
+
+async def open_http(server: HttpServer, listen: str, mode: int, within: float) -> tuple[str, Close]:
+    """Serve at an address as ``bind`` takes it.
+
+    Returns the address as bound, and what ends it: requests in progress then have ``within`` seconds. Raises
+    ``OSError``.
+    """
+    bound = await bind(listen, mode)
+    close_server = await serve_http(server, bound.shares[0], within)
+
+    async def close() -> None:
+        await close_server()
+        bound.close()
+
+    return bound.address, close
+
+
+async def serve_http(server: HttpServer, sockets: Iterable[socket.socket], within: float) -> Close:
+    """Serve on ``sockets``; they are closed when it ends."""
     runner = web.ServerRunner(server, shutdown_timeout=within)
     await runner.setup()
-    file: SocketFile | None = None
     end_tls: Close | None = None
     if server.handshakes is not None:
-        address, end_tls = await _open_tls(server, server.handshakes, *_host_and_port(listen))
-    elif listen.startswith("unix:"):
-        address = listen
-        file = SocketFile(Path(listen.removeprefix("unix:")), mode)
-        await web.SockSite(runner, _unix_socket(file), backlog=BACKLOG).start()
+        end_tls = _accept_tls(server, server.handshakes, tuple(sockets))
     else:
-        await web.TCPSite(runner, *_host_and_port(listen), backlog=BACKLOG).start()
-        address = _written(runner.addresses[0])
+        for listening in sockets:
+            await web.SockSite(runner, listening, backlog=BACKLOG).start()
 
     async def close() -> None:
         if end_tls is not None:
             await end_tls()
         await runner.cleanup()
-        if file is not None:
-            file.remove()
 
-    return address, close
+    return close
 
 
-async def _open_tls(server: HttpServer, handshakes: Handshakes, host: str | None, port: int) -> tuple[str, Close]:
-    """Serve over TLS on every address of ``host``."""
-    sockets = await _tcp_sockets(host, port)
+def _accept_tls(server: HttpServer, handshakes: Handshakes, sockets: Iterable[socket.socket]) -> Close:
+    for listening in sockets:
+        listening.listen(BACKLOG)
     accepting = [asyncio.create_task(handshakes.accept(listening, server)) for listening in sockets]
 
     async def close() -> None:
@@ -95,27 +165,56 @@ async def _open_tls(server: HttpServer, handshakes: Handshakes, host: str | None
             listening.close()
         await handshakes.stop()
 
-    return _written(sockets[0].getsockname()), close
+    return close
 
 
-async def _tcp_sockets(host: str | None, port: int) -> list[socket.socket]:
-    """One for each address of ``host``. Raises ``OSError``."""
+_Place = tuple[int, tuple[Any, ...]]
+"""A family of addresses, and an address of it."""
+
+
+async def _resolved(listen: str) -> list[_Place]:
+    """Every address of the host. Raises ``OSError``."""
+    host, port = _host_and_port(listen)
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+
+
+def _listening(places: Iterable[_Place], *, shared: bool = False) -> tuple[socket.socket, ...]:
+    """One at each place, all of which have the port that the first one found for port 0. Raises ``OSError``."""
+    sockets: list[socket.socket] = []
     with ExitStack() as closing:
-        sockets = []
-        for family, _, _, _, address in dict.fromkeys(found):
+        for family, (host, port, *rest) in places:
+            address = (host, port or (sockets[0].getsockname()[1] if sockets else 0), *rest)
             try:
-                bound = socket.create_server(address, family=family, backlog=BACKLOG)
+                one = socket.create_server(address, family=family, backlog=BACKLOG, reuse_port=shared)
             except OSError as error:
                 if error.errno == errno.EAFNOSUPPORT:  # every address, on a machine without IPv6
                     continue
                 raise
-            bound.setblocking(False)
-            sockets.append(closing.enter_context(bound))
+            one.setblocking(False)
+            sockets.append(closing.enter_context(one))
         closing.pop_all()
     if not sockets:
-        raise OSError(errno.EADDRNOTAVAIL, f"{host}: none of its addresses is one of this machine")
-    return sockets
+        raise OSError(errno.EADDRNOTAVAIL, "none of its addresses is one of this machine")
+    return tuple(sockets)
+
+
+@contextmanager
+def _reserved(places: Iterable[_Place]) -> Iterator[list[_Place]]:
+    """Keeps ``places`` for us, with the port that was found for port 0, without listening.
+
+    With ``SO_REUSEPORT`` alone, a port of which another service of ours has a share would give us one too.
+    """
+    alone = _listening(places)
+    taken: list[_Place] = [(one.family, one.getsockname()) for one in alone]
+    for one in alone:
+        one.close()
+    with ExitStack() as keeping:
+        for family, address in taken:
+            one = keeping.enter_context(socket.socket(family))
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            one.bind(address)
+        yield taken
 
 
 def _host_and_port(listen: str) -> tuple[str | None, int]:
@@ -134,6 +233,7 @@ def _unix_socket(file: SocketFile) -> socket.socket:
     try:
         with file.binding() as path:
             bound.bind(str(path))
+            bound.listen(BACKLOG)
     except OSError:
         bound.close()
         raise

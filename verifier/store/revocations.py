@@ -47,8 +47,8 @@ class LocalList:
 
     shared = False
 
-    def __init__(self, max_entries: int) -> None:
-        self.held = Revocations()
+    def __init__(self, max_entries: int, held: Revocations | None = None) -> None:
+        self.held = Revocations() if held is None else held
         self._max_entries = max_entries
 
     def outage(self) -> SourceUnavailable | None:

@@ -1,0 +1,112 @@
+"""The service in several processes: this one has the sockets, the ops port and the list of revocations, and starts
+those that answer gateways. It sees no token."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from prometheus_client import Metric
+
+from verifier.app.assembly import observing
+from verifier.app.replicas import open_store, revocation_list
+from verifier.app.service import Service, admin_routes, log_serving, open_ops
+from verifier.app.workers import Workers
+from verifier.config import Settings
+from verifier.config.issuers import core_issuer
+from verifier.core.issuer import Issuers
+from verifier.core.revocation import Lift, Revocation, Revocations
+from verifier.observability.log import Logger
+from verifier.observability.merging import merged
+from verifier.observability.metrics import Metrics
+from verifier.server import ops_port, readiness
+from verifier.server.http import Routes
+from verifier.server.listening import bind, reserve
+from verifier.store.revocations import LocalList, RevocationList
+
+
+@asynccontextmanager
+async def supervising(
+    settings: Settings, log: Logger, lines_dropped: Callable[[], int] = lambda: 0
+) -> AsyncIterator[Service]:
+    """What ``serving`` does, by ``settings.workers`` processes.
+
+    Raises ``WorkerFailed`` besides, where one of them cannot start and does not say why.
+    """
+    observer = observing(settings, log, lines_dropped)
+    async with AsyncExitStack() as stack:
+        store = await open_store(settings, observer, stack)
+        bound = await bind(settings.listen, int(settings.socket_mode, 8), settings.workers)
+        stack.callback(bound.close)
+        settings = await _with_grpc_port(settings, stack)
+        held = Revocations()
+        # With Redis, each process follows the list by itself.
+        workers = Workers(settings, bound, lambda: held, observer)
+        revocations: RevocationList = (
+            ToldList(settings.revocations.max_entries, held, workers.tell)
+            if store is None
+            else revocation_list(settings, observer, store)
+        )
+        issuers = Issuers(core_issuer(issuer) for issuer in settings.issuers)
+        routes = {
+            **_routes(workers, revocations, observer.metrics),
+            **admin_routes(settings, revocations, issuers, observer),
+        }
+        ops_address = await open_ops(stack, settings, routes, observer)
+        stack.push_async_callback(revocations.stop)
+        stack.push_async_callback(workers.stop)
+        reading = asyncio.create_task(revocations.start())
+        try:
+            await workers.start()
+        finally:
+            await reading
+        service = Service(bound.address, ops_address, settings.grpc.listen)
+        log_serving(log, service)
+        yield service
+        log.info("stopping")
+
+
+class ToldList(LocalList):
+    """The list without Redis: ours, and the workers', who are told of each change before it counts as made."""
+
+    def __init__(
+        self, max_entries: int, held: Revocations, tell: Callable[[Revocation | Lift], Awaitable[None]]
+    ) -> None:
+        super().__init__(max_entries, held)
+        self._tell = tell
+
+    async def revoke(self, revocation: Revocation) -> None:
+        await super().revoke(revocation)
+        await self._tell(revocation)
+
+    async def lift(self, revocation_id: str) -> bool:
+        revocation = self.held.get(revocation_id)
+        if revocation is None:
+            return False
+        self.held.remove(revocation_id)
+        await self._tell(Lift(revocation_id, revocation.expires_at))
+        return True
+
+
+async def _with_grpc_port(settings: Settings, stack: AsyncExitStack) -> Settings:
+    """``settings`` with the port that was found for port 0, which is kept for the workers."""
+    if settings.grpc.listen is None:
+        return settings
+    listen = await stack.enter_async_context(reserve(settings.grpc.listen))
+    return settings.model_copy(update={"grpc": settings.grpc.model_copy(update={"listen": listen})})
+
+
+def _routes(workers: Workers, revocations: RevocationList, metrics: Metrics) -> Routes:
+    """The ops port's, for all workers."""
+
+    async def state() -> readiness.State:
+        await workers.refresh()
+        states = [worker.last.state for worker in workers.serving()]
+        return readiness.of_all([state for state in states if state is not None], revocations.unread_for())
+
+    async def families() -> tuple[Metric, ...]:
+        await workers.refresh()
+        metrics.workers.set(len(workers.serving()))
+        ops_port.sample_revocations(metrics, revocations)
+        return merged([metrics.registry.collect(), *workers.families()], metrics.gauges)
+
+    return ops_port.routes(state, families)

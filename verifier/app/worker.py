@@ -1,0 +1,85 @@
+"""One of several processes that answer gateways. It obeys its supervisor, and ends with it."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from time import time
+
+from verifier.app.assembly import Assembly, assemble, observing, open_ports
+from verifier.app.channel import Ask, Channel, Failed, Order, Report, Serving, Start
+from verifier.config import ConfigError
+from verifier.core.revocation import Lift, Revocation, Revocations
+from verifier.observability.log import Logger
+
+
+async def work(start: Start, end: socket.socket, log: Logger, lines_dropped: Callable[[], int]) -> bool:
+    """Answer gateways until SIGTERM, or until nobody is at the other ``end``. Whether it came to that."""
+    worker = _Worker(start, await Channel.of(end), log, lines_dropped)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stopping.set)
+    try:
+        await worker.serve()
+    except ConfigError as error:
+        worker.channel.send(Failed(problems=error.problems))
+    except OSError as error:
+        worker.channel.send(Failed(error=error))
+    else:
+        worker.report()
+    finally:
+        await worker.end()
+    return worker.served
+
+
+class _Worker:
+    def __init__(self, start: Start, channel: Channel, log: Logger, lines_dropped: Callable[[], int]) -> None:
+        self.channel = channel
+        self.stopping = asyncio.Event()
+        self.served = False
+        self._start = start
+        self._observer = observing(start.settings, log, lines_dropped)
+        self._held = Revocations(start.revocations)
+        self._made: Assembly | None = None
+        self._asked = 0
+        self._obeying = asyncio.create_task(self._obey())
+
+    async def serve(self) -> None:
+        """Raises ``ConfigError`` and ``OSError`` where it cannot be."""
+        settings = self._start.settings
+        sockets = [socket.socket(fileno=number) for number in self._start.sockets]
+        async with AsyncExitStack() as stack:
+            self._made = await assemble(settings, self._observer, stack, self._held)
+            await open_ports(stack, settings, self._made, sockets)
+            self.report()
+            self.channel.send(Serving())
+            self.served = True
+            await self.stopping.wait()
+
+    def report(self) -> None:
+        if self._made is None:
+            self.channel.send(Report(self._asked))
+        else:
+            self.channel.send(Report(self._asked, self._made.gauges.families(), self._made.readiness.state()))
+
+    async def end(self) -> None:
+        self._obeying.cancel()
+        await asyncio.wait({self._obeying})
+        await self.channel.close()
+
+    async def _obey(self) -> None:
+        try:
+            while (order := await self.channel.receive()) is not None:
+                self._take(order)
+        finally:  # the supervisor is gone, or cannot be understood
+            self.stopping.set()
+
+    def _take(self, order: Order) -> None:
+        match order:
+            case Ask(number):
+                self._asked = number
+                self.report()
+            case Revocation():
+                self._held.remove_ended(time())
+                self._held.add(order)
+            case Lift(revocation_id):
+                self._held.remove(revocation_id)
