@@ -1,6 +1,7 @@
 """Whom the tokens are from: where keys are fetched, and who is asked about tokens."""
 
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 import aiohttp
 
@@ -25,7 +26,9 @@ from verifier.remote.key_source import Freshness, RefreshingKeys
 from verifier.remote.metadata import DiscoveredAddress
 from verifier.remote.origins import FILE_INTERVAL, Origin
 from verifier.store.memory import MemoryCache
-from verifier.store.redis import RedisStore
+
+if TYPE_CHECKING:
+    from verifier.store.redis import RedisStore
 
 
 def origin_of(issuer: IssuerSettings, http: HttpClient) -> Origin:
@@ -44,7 +47,7 @@ def origin_of(issuer: IssuerSettings, http: HttpClient) -> Origin:
 
 
 def key_sources(
-    settings: Settings, http: HttpClient, observer: Observer, cache: MemoryCache, store: RedisStore | None
+    settings: Settings, http: HttpClient, observer: Observer, cache: MemoryCache, store: "RedisStore | None"
 ) -> dict[str, RefreshingKeys]:
     """For each issuer that has keys. The cache forgets what a key proved that is gone."""
 
@@ -66,7 +69,7 @@ def key_sources(
 
 
 def _origin(
-    settings: Settings, issuer: IssuerSettings, http: HttpClient, store: RedisStore | None
+    settings: Settings, issuer: IssuerSettings, http: HttpClient, store: "RedisStore | None"
 ) -> tuple[Origin, Freshness]:
     """Where the issuer's keys come from, and how often. Keys in files are each replica's own."""
     origin, freshness = origin_of(issuer, http), _freshness(settings, issuer)

@@ -3,6 +3,7 @@
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from verifier.config import Settings
 from verifier.config.files import sealing_keys
@@ -12,19 +13,23 @@ from verifier.core.sealing import Sealer
 from verifier.observability.observer import Observer
 from verifier.ports import Limits, SharedIdentities
 from verifier.remote.http import in_file_thread
-from verifier.store.clients import connect
-from verifier.store.redis import RedisStore
-from verifier.store.revocation_log import SharedList
 from verifier.store.revocations import LocalList, RevocationList
 from verifier.store.servers import parse as parse_servers
 from verifier.store.shared import NotShared, Shared
 
+if TYPE_CHECKING:
+    from verifier.store.redis import RedisStore
 
-async def open_store(settings: Settings, observer: Observer, stack: AsyncExitStack) -> RedisStore | None:
+
+async def open_store(settings: Settings, observer: Observer, stack: AsyncExitStack) -> "RedisStore | None":
     """Where replicas meet; None where there is but one."""
     redis = settings.redis
     if redis.url is None:
         return None
+    # The client is a fifth of what there is to import, so that is left to those who have a Redis.
+    from verifier.store.clients import connect  # noqa: PLC0415
+    from verifier.store.redis import RedisStore  # noqa: PLC0415
+
     servers = parse_servers(redis.url)
     if redis.password_file is not None:
         password = await _password(redis.password_file)
@@ -48,14 +53,14 @@ async def _password(file: Path) -> str:
     return (await in_file_thread(file.read_text)).strip()
 
 
-def shared_identities(settings: Settings, store: RedisStore | None) -> SharedIdentities:
+def shared_identities(settings: Settings, store: "RedisStore | None") -> SharedIdentities:
     """Identities that replicas ask each other for."""
     if store is None or settings.cache.share == "never":
         return NotShared()
     return Shared(store)
 
 
-def engine_limits(settings: Settings, store: RedisStore | None) -> Limits:
+def engine_limits(settings: Settings, store: "RedisStore | None") -> Limits:
     """What the engine keeps to."""
     share = "never" if store is None else settings.cache.share
     return Limits(
@@ -71,12 +76,14 @@ def engine_limits(settings: Settings, store: RedisStore | None) -> Limits:
 
 
 def revocation_list(
-    settings: Settings, observer: Observer, store: RedisStore | None, held: Revocations | None = None
+    settings: Settings, observer: Observer, store: "RedisStore | None", held: Revocations | None = None
 ) -> RevocationList:
     """The one list of all replicas, or our own, which is ``held`` where somebody else keeps it."""
     wanted = settings.revocations
     if store is None:
         return LocalList(wanted.max_entries, held)
+    from verifier.store.revocation_log import SharedList  # noqa: PLC0415 - as above
+
     deny = wanted.when_unfollowed == "deny"
     return SharedList(
         store,

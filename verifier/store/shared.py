@@ -4,9 +4,12 @@ import asyncio
 import secrets
 from contextlib import suppress
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from verifier.ports import Unreachable
-from verifier.store.redis import RedisStore
+
+if TYPE_CHECKING:
+    from verifier.store.redis import RedisStore
 
 PATIENCE = 0.5
 """The part of its time that is left to whoever claimed the work; then we do it too."""
@@ -20,7 +23,7 @@ class Shared:
 
     is_shared = True
 
-    def __init__(self, store: RedisStore) -> None:
+    def __init__(self, store: "RedisStore") -> None:
         self._store = store
         self._id = secrets.token_bytes(8)
 
