@@ -56,15 +56,23 @@ class Process:
 
     def wait_until_listening(self, port: int, within: float = 20.0) -> None:
         deadline = time.monotonic() + within
-        while time.monotonic() < deadline and self._process.poll() is None:
+        while time.monotonic() < deadline and self.alive:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
             except OSError:
                 time.sleep(0.01)
             else:
                 return
+        raise self.not_started()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def not_started(self) -> RuntimeError:
+        """With what it had to say; it is ended."""
         self.stop()
-        raise RuntimeError(f"does not start: {self._output.read_text(errors='replace')[-2_000:]}")
+        return RuntimeError(f"does not start: {self._output.read_text(errors='replace')[-2_000:]}")
 
     def cpu_seconds(self) -> float:
         fields = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in _family(self.pid))

@@ -38,7 +38,7 @@ def seconds_until_ready(tokens: Tokens, cores: Cores) -> float:
         began = time.perf_counter()
         process = verifier.start(Place(Path(folder), cores), made, [cores.server])
         try:
-            verifier.wait_until_ready(verifier.port_of(made["ops"]["listen"]))
+            verifier.wait_until_ready(process, verifier.port_of(made["ops"]["listen"]))
             return time.perf_counter() - began
         finally:
             process.stop()

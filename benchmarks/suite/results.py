@@ -5,6 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+CACHED_RS256, CACHED_ES256 = "answered from a cache, RS256", "answered from a cache, ES256"
+ANEW_RS256, ANEW_ES256 = "verified anew, RS256", "verified anew, ES256"
+ANEW_OTHERS, PATH = "verified anew, other algorithms", "the whole path, RS256"
+
 
 @dataclass(frozen=True, slots=True)
 class Spread:
@@ -48,6 +52,11 @@ class Throughput:
     @property
     def cpu(self) -> Spread:
         return Spread.of([sum(sample.cpu.values()) for sample in self.samples])
+
+    @property
+    def busy(self) -> float:
+        """Which share of a core its busiest program took. Well below 1, it was not the server that set the pace."""
+        return statistics.median(max(one.cpu.values()) * one.per_second / 1e6 for one in self.samples)
 
     @property
     def measured(self) -> bool:

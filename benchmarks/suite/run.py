@@ -81,7 +81,8 @@ class Suite:
         return not self._only or name.startswith(self._only)
 
     def _rounds(self, row: Row) -> int:
-        return self._extent.rounds if row.main else self._extent.other_rounds
+        """What is asked for by name is measured whatever the extent."""
+        return self._extent.rounds if row.main or self._only else self._extent.other_rounds
 
     def _rows(self) -> list[Row]:
         rows = []
@@ -150,7 +151,7 @@ class Suite:
         def measure(place: Place, running: Running, tokens: Tokens) -> None:
             for one in wanted:
                 seconds = self._extent.latency_seconds
-                latency.measure(row, place, running, tokens.file, one.rate, min(1, seconds))  # warms up
+                latency.measure(row, place, running, tokens.file, one.rate, seconds / 4)  # warms up
                 one.samples.append(latency.measure(row, place, running, tokens.file, one.rate, seconds))
 
         try:

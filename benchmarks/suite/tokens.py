@@ -42,6 +42,11 @@ def _signed(jwk: dict[str, Any], algorithm: str, now: float, numbers: Sequence[i
     return [sign(claims(number, now), key, algorithm) for number in numbers]
 
 
+def _on_every_core() -> None:
+    """The suite keeps itself to the load's cores, but nothing is measured while tokens are made."""
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+
+
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """The files of one algorithm: its key in each form that a server wants, and the good tokens, one a line."""
@@ -101,7 +106,7 @@ class Mint:
         )
         now = time.time() - 1
         parts = [range(count)[first : first + 250] for first in range(0, count, 250)]
-        with ProcessPoolExecutor(os.cpu_count()) as pool:
+        with ProcessPoolExecutor(os.cpu_count(), initializer=_on_every_core) as pool:
             signed: Iterable[list[str]] = pool.map(partial(_signed, key.as_dict(private=True), algorithm, now), parts)
             good = [token for part in signed for token in part]
         made = Tokens(algorithm, key, self._folder / f"{algorithm}-{count}", good, _bad(key, algorithm, good[0], now))

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.suite.asking import get, raw
 from benchmarks.suite.processes import Process
-from benchmarks.suite.row import Place, Running, WrongRun
+from benchmarks.suite.row import Place, Running
 from benchmarks.suite.tokens import AUDIENCE, ISSUER, Tokens
 from tests.redis_servers import program as redis_program
 from tests.support import free_port
@@ -51,16 +51,16 @@ def port_of(address: str) -> int:
     return int(address.rpartition(":")[2])
 
 
-def wait_until_ready(ops: int, within: float = 20.0) -> None:
+def wait_until_ready(process: Process, ops: int, within: float = 20.0) -> None:
     deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.alive:
         try:
             if get(ops, "/readyz").status == 200:
                 return
         except OSError:
             pass
         time.sleep(0.002)
-    raise WrongRun(f"the verifier was not ready within {within:.0f} s")
+    raise process.not_started()
 
 
 def cache_hits(ops: int, tier: str) -> float:
@@ -79,7 +79,7 @@ def verifier(place: Place, made: dict[str, Any], cores: Sequence[int], tier: str
     process = start(place, made, cores)
     try:
         data, ops = port_of(made["listen"]), port_of(made["ops"]["listen"])
-        wait_until_ready(ops)
+        wait_until_ready(process, ops)
         yield Running(data, {"verifier": process}, lambda: cache_hits(ops, tier))
     finally:
         process.stop()
