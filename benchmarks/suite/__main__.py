@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -43,10 +44,13 @@ def main() -> int:
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         results = Suite(Path(folder), layout, QUICK if asked.quick else FULL, asked.only or (), console).run()
+    if find_spec("matplotlib") is None:
+        results.left_out["the chart"] = "matplotlib is not installed (make bench does)"
+    else:
+        chart.draw(results, out / "chart.png")
     text = report.markdown(results)
     (out / "results.json").write_text(report.as_json(results))
     (out / "results.md").write_text(text)
-    chart.draw(results, out / "chart.png")
     print(text)
     console.print(f"written to {out}")
     return 1 if results.wrong else 0

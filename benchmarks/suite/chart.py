@@ -29,9 +29,14 @@ def draw(results: Results, file: Path) -> None:
         return
     heights = [len(rows) for rows in shown.values()]
     figure, axes = plt.subplots(
-        len(shown), 1, figsize=(8.4, 0.34 * sum(heights) + 0.75 * len(shown)), height_ratios=heights,
-        sharex=True, squeeze=False, layout="constrained",
-    )  # fmt: skip
+        len(shown),
+        1,
+        figsize=(8.4, 0.34 * sum(heights) + 0.75 * len(shown)),
+        height_ratios=heights,
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+    )
     for axis, (name, rows) in zip(axes[:, 0], shown.items(), strict=True):
         _group(axis, name, rows)
     axes[-1, 0].set_xlabel(
@@ -47,14 +52,22 @@ def _group(axis: Any, name: str, rows: list[Throughput]) -> None:
     below = [row.per_second.median - row.per_second.least for row in rows]
     above = [row.per_second.most - row.per_second.median for row in rows]
     axis.barh(
-        [row.title for row in rows], medians, height=0.72, color=[colour(row) for row in rows],
-        xerr=[below, above], error_kw={"ecolor": "#24292f", "elinewidth": 0.9, "capsize": 2},
-    )  # fmt: skip
+        [row.title for row in rows],
+        medians,
+        height=0.72,
+        color=[colour(row) for row in rows],
+        xerr=[below, above],
+        error_kw={"ecolor": "#24292f", "elinewidth": 0.9, "capsize": 2},
+    )
     for place, row in enumerate(rows):
         axis.annotate(
-            f"{row.per_second.median:,.0f}", (row.per_second.most, place), xytext=(5, 0),
-            textcoords="offset points", va="center", fontsize=8,
-        )  # fmt: skip
+            f"{row.per_second.median:,.0f}",
+            (row.per_second.most, place),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+        )
     axis.invert_yaxis()
     axis.margins(x=0.12)
     axis.set_title(name, loc="left", fontsize=9, fontweight="bold")

@@ -62,11 +62,18 @@ def _orders(place: Place, running: Running, path: str, tokens: Path, requests: i
     share = [len(range(first, requests, step)) for first in range(step)]
     return [
         Order(
-            running.port, path, str(tokens), first, step, share[first], rate / step,
-            CONNECTIONS if rate else 16, str(place.folder / f"times-{first}"),
+            running.port,
+            path,
+            str(tokens),
+            first,
+            step,
+            share[first],
+            rate / step,
+            CONNECTIONS if rate else 16,
+            str(place.folder / f"times-{first}"),
         )
         for first in range(step)
-    ]  # fmt: skip
+    ]
 
 
 def ask_each_once(row: Row, place: Place, running: Running, tokens: Path, count: int) -> None:

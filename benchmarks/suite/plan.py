@@ -32,7 +32,8 @@ class Planned:
 
 
 def planned(cores: Cores) -> list[Planned]:
-    rows = [Planned(Row("null", "null responder", results.CACHED_RS256, "RS256", verifier.null, judges=False))]
+    null = Row("null", "null responder", results.CACHED_RS256, "RS256", verifier.null, judges=False)
+    rows = [Planned(null, _lacks_package("httptools"))]
     rows += _verifier_cached(cores)
     rows += _verifier_anew()
     for algorithm in MAIN:
@@ -87,10 +88,9 @@ def _without_cache(algorithm: str) -> Iterator[Planned]:
         Row(f"haproxy-{end}", "HAProxy jwt_verify", group, algorithm, haproxy.haproxy),
         _lacks_program("haproxy", "apt-get install haproxy"),
     )
-    missing = [package for package in ("fastapi", "uvicorn", "jwt") if find_spec(package) is None]
     yield Planned(
         Row(f"fastapi-{end}", "FastAPI with PyJWT", group, algorithm, fastapi.fastapi, main=algorithm == "RS256"),
-        f"{', '.join(missing)} not installed (make bench does)" if missing else "",
+        _lacks_package("fastapi", "uvicorn", "jwt"),
     )
 
 
@@ -108,6 +108,11 @@ def _whole_path(cores: Cores) -> Iterator[Planned]:
 
 def _lacks_program(name: str, how_to_get: str) -> str:
     return "" if find(name) else f"{name} is not on this machine ({how_to_get})"
+
+
+def _lacks_package(*names: str) -> str:
+    missing = [name for name in names if find_spec(name) is None]
+    return f"not installed: {', '.join(missing)} (make bench does)" if missing else ""
 
 
 def _lacks_cores(cores: Cores) -> str:

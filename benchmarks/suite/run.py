@@ -1,4 +1,4 @@
-"""Carries a plan out: round after round, every server once in each, the order moved on by one place a round.
+"""Carries a plan out: round after round, every server once in each, each round beginning elsewhere.
 
 Servers are started one at a time, and ended when their turn is over. So nobody else is on the machine while one is
 measured, and the chance of one start (addresses, hashes) is not taken for a property of the server.
@@ -41,6 +41,12 @@ FULL = Extent(rounds=5, other_rounds=3, seconds=3, latency_rounds=3, latency_sec
 QUICK = Extent(rounds=2, other_rounds=0, seconds=1, latency_rounds=1, latency_seconds=2, starts=3, quick=True)
 
 
+def rotated(rows: Sequence[Row], turn: int, turns: int) -> list[Row]:
+    """In each turn another part of the rows is first, so that a machine that gets slower harms none more than others."""
+    first = turn * len(rows) // turns
+    return [*rows[first:], *rows[:first]]
+
+
 class Suite:
     """One run."""
 
@@ -51,13 +57,19 @@ class Suite:
         self._only = tuple(only)
         self._mint = Mint(folder)
         self._progress = Progress(
-            TextColumn("{task.description:56}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            console=console, auto_refresh=False,
-        )  # fmt: skip
+            TextColumn("{task.description:56}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            auto_refresh=False,
+        )
         self._task = self._progress.add_task("", total=None)
         method: dict[str, str | int | float] = {
-            **asdict(extent), "tokens": COUNT, "connections": throughput.CONNECTIONS,
-        }  # fmt: skip
+            **asdict(extent),
+            "tokens": COUNT,
+            "connections": throughput.CONNECTIONS,
+        }
         self.results = Results(machine.description(), machine.versions(), method)
 
     def run(self) -> Results:
@@ -69,7 +81,7 @@ class Suite:
             for row in rows:
                 self.results.rows[row.name] = Throughput(row.name, row.title, row.group, row.algorithm)
             for turn in range(self._extent.rounds):
-                for row in [*rows[turn % len(rows) :], *rows[: turn % len(rows)]] if rows else []:
+                for row in rotated(rows, turn, self._extent.rounds):
                     if turn < self._rounds(row):
                         self._throughput(row, turn)
             self._latencies(timed)
@@ -97,6 +109,8 @@ class Suite:
 
     def _says(self, what: str) -> None:
         self._progress.update(self._task, description=what, refresh=True)
+        if not self._progress.console.is_terminal:  # where a bar is shown at the end only
+            self._progress.console.print(what)
 
     def _step(self) -> None:
         self._progress.advance(self._task)
@@ -130,7 +144,7 @@ class Suite:
         wanted = {row.name: self._at_rates(row) for row in rows}
         self.results.latencies += [one for found in wanted.values() for one in found]
         for turn in range(self._extent.latency_rounds):
-            for row in [*rows[turn % len(rows) :], *rows[: turn % len(rows)]] if rows else []:
+            for row in rotated(rows, turn, self._extent.latency_rounds):
                 self._says(f"latency, round {turn + 1}: {row.title}")
                 self._times(row, [one for one in wanted[row.name] if not one.error])
                 self._step()
