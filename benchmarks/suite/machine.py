@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from cryptography.hazmat.backends.openssl.backend import backend
+
 from tests.e2e.gateways.programs import find
 from tests.redis_servers import program as redis_program
 
-PACKAGES = ("aiohttp", "cryptography", "fastapi", "httptools", "pyjwt", "uvicorn", "uvloop")
+PACKAGES = ("aiohttp", "cryptography", "fastapi", "httptools", "joserfc", "pyjwt", "redis", "uvicorn", "uvloop")
 PROGRAMS = {
     "envoy": ("--version", r"/([\d.]+)/"),
     "haproxy": ("-v", r"version (\S+)"),
@@ -64,6 +66,7 @@ def description() -> dict[str, str | int]:
 def versions() -> dict[str, str]:
     """Of everything that takes part and is there."""
     found = {"python": platform.python_version(), "verifier": version("token-verifier")}
+    found["openssl of cryptography"] = backend.openssl_version_text().removeprefix("OpenSSL ").split()[0]
     for package in PACKAGES:
         try:
             found[package] = version(package)

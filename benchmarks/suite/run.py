@@ -42,7 +42,7 @@ QUICK = Extent(rounds=2, other_rounds=0, seconds=1, latency_rounds=1, latency_se
 
 
 def rotated(rows: Sequence[Row], turn: int, turns: int) -> list[Row]:
-    """In each turn another part of the rows is first, so that a machine that gets slower harms none more than others."""
+    """Each turn begins at another row, so that a machine that gets slower harms none more than others."""
     first = turn * len(rows) // turns
     return [*rows[first:], *rows[:first]]
 
