@@ -56,8 +56,10 @@ def _verifier_cached(cores: Cores) -> Iterator[Planned]:
         two("verifier-two-workers", f"{title}, two workers on two cores", rs256, "RS256", verifier.two_workers),
         _lacks_setting("workers") or ("" if len(cores.load) > 1 else "the machine has fewer than four cores"),
     )
+    # What could not be written to Redis at once is dropped, and written when it is asked about again.
+    shared = partial(_cached, passes=2, main=False)
     yield Planned(
-        _cached("verifier-shared-rs256", "verifier, found in Redis", rs256, "RS256", verifier.shared, main=False),
+        shared("verifier-shared-rs256", "verifier, found in Redis", rs256, "RS256", verifier.shared),
         _lacks_cores(cores),
     )
 

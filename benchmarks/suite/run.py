@@ -37,7 +37,7 @@ class Extent:
     quick: bool
 
 
-FULL = Extent(rounds=5, other_rounds=3, seconds=3, latency_rounds=3, latency_seconds=4, starts=11, quick=False)
+FULL = Extent(rounds=5, other_rounds=3, seconds=3, latency_rounds=3, latency_seconds=3, starts=9, quick=False)
 QUICK = Extent(rounds=2, other_rounds=0, seconds=1, latency_rounds=1, latency_seconds=2, starts=3, quick=True)
 
 

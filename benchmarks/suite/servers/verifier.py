@@ -109,7 +109,8 @@ def shared(place: Place, tokens: Tokens) -> Iterator[Running]:
     made = configuration(
         tokens,
         cache={"max_entries": 10, "share": "always"},
-        redis={"url": f"redis://127.0.0.1:{port}", "key_file": str(key)},
+        # Patient, as it is about what is found, and a neighbour on the machine may hold Redis up for longer than 50 ms.
+        redis={"url": f"redis://127.0.0.1:{port}", "key_file": str(key), "timeout": "1s"},
     )
     try:
         redis.wait_until_listening(port)
