@@ -24,6 +24,7 @@ def arguments() -> argparse.Namespace:
         "--only", nargs="+", metavar="NAME", help="what begins so: rows, latency, memory, start; --list shows all"
     )
     parser.add_argument("--list", action="store_true", help="show what can be measured, and end")
+    parser.add_argument("--no-spinners", action="store_true", help="let the core of the load go idle between answers")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where results.json, results.md and chart.png go")
     return parser.parse_args()
 
@@ -43,7 +44,8 @@ def main() -> int:
     os.sched_setaffinity(0, layout.load)  # this process is not to be where a server is
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        results = Suite(Path(folder), layout, QUICK if asked.quick else FULL, asked.only or (), console).run()
+        extent, only = QUICK if asked.quick else FULL, asked.only or ()
+        results = Suite(Path(folder), layout, extent, only, console, spin=not asked.no_spinners).run()
     if find_spec("matplotlib") is None:
         results.left_out["the chart"] = "matplotlib is not installed (make bench does)"
     else:

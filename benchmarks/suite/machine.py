@@ -38,10 +38,6 @@ class Cores:
             raise RuntimeError("the machine has too few cores")
         return self.helper
 
-    @property
-    def others(self) -> tuple[int, ...]:
-        return self.load if self.helper is None else (self.helper, *self.load)
-
 
 def cores() -> Cores:
     mine = sorted(os.sched_getaffinity(0))

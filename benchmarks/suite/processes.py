@@ -111,6 +111,13 @@ def _sum_of(name: str, texts: Sequence[str]) -> int:
     return sum(1024 * int(line.split()[1]) for line in lines)
 
 
+def core_seconds(core: int) -> float:
+    """How long it has been in use, by whomever, other machines on the same host among them; interrupts not counted."""
+    (line,) = (line for line in Path("/proc/stat").read_text().splitlines() if line.startswith(f"cpu{core} "))
+    user, nice, system, _, _, _, _, steal = map(int, line.split()[1:9])
+    return (user + nice + system + steal) / TICKS
+
+
 @contextmanager
 def kept_awake(cores: Sequence[int]) -> Iterator[None]:
     """Spinners of the lowest priority: waking a virtual core that went idle costs the one who wakes it, and that is the

@@ -50,11 +50,15 @@ def rotated(rows: Sequence[Row], turn: int, turns: int) -> list[Row]:
 class Suite:
     """One run."""
 
-    def __init__(self, folder: Path, cores: Cores, extent: Extent, only: Sequence[str], console: Console) -> None:
+    def __init__(
+        self, folder: Path, cores: Cores, extent: Extent, only: Sequence[str], console: Console, *, spin: bool
+    ) -> None:
+        """``spin``: whether the core of the load is kept from going idle."""
         self._folder = folder
         self._cores = cores
         self._extent = extent
         self._only = tuple(only)
+        self._spin = spin
         self._mint = Mint(folder)
         self._progress = Progress(
             TextColumn("{task.description:56}"),
@@ -69,6 +73,7 @@ class Suite:
             **asdict(extent),
             "tokens": COUNT,
             "connections": throughput.CONNECTIONS,
+            "spinners": spin,
         }
         self.results = Results(machine.description(), machine.versions(), method)
 
@@ -131,7 +136,9 @@ class Suite:
         result = self.results.rows[row.name]
 
         def measure(_: Place, running: Running, tokens: Tokens) -> None:
-            result.samples.append(throughput.measure(row, running, tokens.file, self._cores, self._extent.seconds))
+            seconds = self._extent.seconds
+            sample = throughput.measure(row, running, tokens.file, self._cores, seconds, spin=self._spin)
+            result.samples.append(sample)
 
         if not result.error:
             try:

@@ -52,13 +52,18 @@ def wrk(port: int, path: str, tokens: Path, seconds: float, cores: Sequence[int]
     return Load(said["answers"], said["microseconds"] / 1e6)
 
 
-def measure(row: Row, running: Running, tokens: Path, cores: Cores, seconds: float) -> Sample:
-    """``running`` is up, checked and has seen its tokens."""
-    with kept_awake(cores.others):
-        wrk(running.port, row.path, tokens, 1, cores.load)  # warms up
+def measure(row: Row, running: Running, tokens: Path, cores: Cores, seconds: float, *, spin: bool) -> Sample:
+    """``running`` is up, checked and has seen its tokens.
+
+    wrk has one thread: it can ask for more than any of the servers answers, and two of them sleep more often, so that
+    the server spends a fifth of its time on waking them.
+    """
+    load_cores = cores.load[:1]
+    with kept_awake(load_cores if spin else ()):
+        wrk(running.port, row.path, tokens, 1, load_cores)  # warms up
         hits = running.hits()
         before = {name: process.cpu_seconds() for name, process in running.processes.items()}
-        load = wrk(running.port, row.path, tokens, seconds, cores.load)
+        load = wrk(running.port, row.path, tokens, seconds, load_cores)
         cpu = {
             name: 1e6 * (process.cpu_seconds() - before[name]) / load.answers
             for name, process in running.processes.items()
