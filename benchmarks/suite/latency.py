@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.suite.generator import Order, Outcome
 from benchmarks.suite.machine import Cores
-from benchmarks.suite.processes import ROOT, pinned
+from benchmarks.suite.processes import ROOT, core_seconds, pinned
 from benchmarks.suite.results import Times
 from benchmarks.suite.row import Place, Row, Running, WrongRun
 
@@ -84,7 +85,10 @@ def ask_each_once(row: Row, place: Place, running: Running, tokens: Path, count:
 
 def measure(row: Row, place: Place, running: Running, tokens: Path, rate: float, seconds: float) -> Times:
     requests = int(rate * seconds)
+    core, processes = place.cores.server, running.processes.values()
+    began, theirs = time.monotonic(), core_seconds(core) - sum(one.cpu_seconds() for one in processes)
     answered = _carry_out(_orders(place, running, row.path, tokens, requests, rate), place.cores, 30 + 2 * seconds)
+    theirs = core_seconds(core) - sum(one.cpu_seconds() for one in processes) - theirs
     times, outcomes = answered.seconds, answered.outcomes
 
     def percentile(share: float) -> float:
@@ -97,4 +101,5 @@ def measure(row: Row, place: Place, running: Running, tokens: Path, rate: float,
         achieved=sum(one.good / one.seconds for one in outcomes),
         late=sum(one.late for one in outcomes) / requests,
         waited=sum(one.waited for one in outcomes),
+        neighbours=max(0.0, theirs / (time.monotonic() - began)),
     )

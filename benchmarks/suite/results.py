@@ -69,7 +69,8 @@ Rate = Literal["half of its own maximum", "half of the verifier's maximum", "the
 @dataclass(frozen=True, slots=True)
 class Times:
     """Milliseconds, at a rate that was asked for and one that was achieved. ``late`` is the share of requests that the
-    generator sent more than 1 ms after their time; ``waited``, how often no connection was free."""
+    generator sent more than 1 ms after their time; ``waited``, how often no connection was free; ``neighbours``, the
+    share of the server's core that others took meanwhile."""
 
     p50: float
     p99: float
@@ -77,6 +78,7 @@ class Times:
     achieved: float
     late: float
     waited: int
+    neighbours: float = 0.0
 
 
 @dataclass(slots=True)
@@ -95,7 +97,7 @@ class Latency:
 
     @property
     def doubt(self) -> str:
-        """What the generator could not do."""
+        """What the generator could not do, and what others did."""
         achieved = statistics.median(sample.achieved for sample in self.samples)
         late = statistics.median(sample.late for sample in self.samples)
         said = []
@@ -103,6 +105,9 @@ class Latency:
             said.append(f"only {achieved:,.0f}/s were achieved")
         if late > 0.001:
             said.append(f"{late:.1%} were sent late")
+        neighbours = statistics.median(sample.neighbours for sample in self.samples)
+        if neighbours > 0.03:
+            said.append(f"others took {neighbours:.0%} of the core")
         return ", ".join(said)
 
 

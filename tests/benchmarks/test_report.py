@@ -123,6 +123,12 @@ def test_a_rate_that_the_generator_did_not_hold_is_doubtful() -> None:
     assert latency("null", 1.0, late=0.05).doubt == "5.0% were sent late"
 
 
+def test_times_on_a_core_that_others_used_are_doubtful() -> None:
+    disturbed = latency("null", 1.0)
+    disturbed.samples = [Times(0.1, 1.0, 2.0, 1_000, 0.0, 0, neighbours=0.25)]
+    assert disturbed.doubt == "others took 25% of the core"
+
+
 def test_the_json_has_every_sample_and_the_bars() -> None:
     said = json.loads(report.as_json(results(row("null", 10, 20))))
     assert [one["per_second"] for one in said["rows"]["null"]["samples"]] == [10, 20]
