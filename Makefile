@@ -12,7 +12,7 @@ FUZZ_EXAMPLES ?= 50000
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links \
 	--custom-compile-command "make lock" --upgrade
 
-.PHONY: help setup run test check fmt e2e traefik istio-tools fuzz bench-sharing bench-replicas bench-routes bench-shim lambda-zip docs lock clean
+.PHONY: help setup run test check fmt e2e traefik istio-tools fuzz bench bench-quick bench-tools bench-sharing bench-replicas bench-routes bench-shim lambda-zip docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -60,6 +60,15 @@ istio-tools: $(READY) ## Build Istio's control plane and its checker into .tools
 fuzz: $(READY) ## Send FUZZ_EXAMPLES bad inputs over HTTP
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest --timeout=1800 -s tests/fuzz
 
+bench: bench-tools ## Measure everything side by side with its peers (about 15 minutes): benchmarks/results/
+	@$(BIN)/python -m benchmarks.suite
+
+bench-quick: bench-tools ## The same in under two minutes: the main rows, and nothing is kept
+	@$(BIN)/python -m benchmarks.suite --quick
+
+bench-tools: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+
 bench-sharing: $(READY) ## Measure signatures against asking Redis about them
 	@$(BIN)/python -W ignore -m benchmarks.sharing
 
@@ -78,10 +87,11 @@ lambda-zip: $(READY) ## Pack the Lambda authorizer: dist/authorizer.zip, the sam
 docs: $(READY) ## Write the generated parts of docs/
 	$(BIN)/python -m tests.generated_docs
 
-lock: $(READY) ## Resolve the dependencies anew (those of e2e go into the same environment as those of dev)
+lock: $(READY) ## Resolve the dependencies anew (those of e2e and bench go into the same environment as those of dev)
 	$(LOCK) pyproject.toml --all-extras -o requirements/runtime.txt
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
 	$(LOCK) --group e2e --constraint requirements/dev.txt -o requirements/e2e.txt
+	$(LOCK) --group bench --constraint requirements/dev.txt --constraint requirements/e2e.txt -o requirements/bench.txt
 
 clean: ## Remove what was built
 	rm -rf $(VENV) dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .tools tests/e2e/node_modules

@@ -1,0 +1,1 @@
+"""What is measured: one kind of server a module, each with the configuration that it is given."""
