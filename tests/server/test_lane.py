@@ -374,7 +374,8 @@ async def test_a_prepared_answer_is_good_only_as_long_as_what_it_rests_on() -> N
 def test_names_that_are_plain_have_a_shape() -> None:
     shape = shape_of([b"Host", b"X-Request-Id", b"AUTHORIZATION"])
     assert shape is not None
-    assert (shape.names, shape.authorization, shape.request_id) == (("host", "x-request-id", "authorization"), 2, 1)
+    assert shape.names == ("host", "x-request-id", "authorization")
+    assert shape.places["authorization"] == 2
 
 
 @pytest.mark.parametrize(

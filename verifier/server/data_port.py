@@ -1,13 +1,13 @@
 """The data port: every surface, driven the same way: read, decide, write."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from verifier.core.identity import Remembered
-from verifier.core.verdict import Allowed
-from verifier.server.deciding import Decided, Decisions, request_id
+from verifier.core.verdict import Allowed, Denied
+from verifier.server.deciding import Decided, Decisions, Plainly, request_id
 from verifier.server.http import Handler, Route, Routes
-from verifier.server.lane import Recall
+from verifier.server.lane import Head, Plain
 from verifier.server.wire import written
 from verifier.surfaces import answer, openapi
 from verifier.surfaces.surface import Answer, Endpoint, Request, Surface
@@ -64,26 +64,35 @@ def _route(surface: Surface, endpoint: Endpoint, decisions: Decisions, max_age: 
 
     if endpoint.content_type is not None:
         return Route(handle, endpoint.content_type)
-    recall = _recall(decisions.recalling(surface.name)) if endpoint.is_plain else None
-    return Route(handle, at_once=at_once, recall=recall)
+    plain = _plain(decisions.plainly(surface.name)) if endpoint.is_plain else None
+    return Route(handle, at_once=at_once, plain=plain)
 
 
-def _recall(known_of: Callable[[bytes], Remembered | None]) -> Recall:
-    """Repeats allows that nothing but the token makes, in bytes that are prepared once for each."""
+def _plain(ask: Plainly) -> Plain:
+    """Answers in bytes; those of an allow are prepared once for each identity."""
 
-    def recall(authorization: bytes, told: str | None, date: bytes) -> bytes | None:
-        if authorization[:7] != b"Bearer ":  # as it is usually spelled
+    def plain(head: Head, date: bytes) -> bytes | None:
+        authorization = head.value("authorization")
+        if not authorization:
             return None
-        known = known_of(authorization[7:])
-        if known is None or known.allowed is None:
+        name = request_id(head.value("x-request-id").decode("ascii"))
+        found = ask(authorization, name, head.value("traceparent").decode("ascii"))
+        if isinstance(found, Remembered) and found.allowed is not None:
+            body = found.written
+            if body is None:
+                body = found.written = answer.decision(found.allowed).body
+        elif isinstance(found, Allowed):
+            body = answer.decision(found).body
+        elif isinstance(found, Denied):
+            refused = answer.decision(found)
+            return written(refused._replace(headers=(*refused.headers, ("X-Request-Id", name))), b"Date: " + date)
+        else:
             return None
-        body = known.written
-        if body is None:
-            body = known.written = answer.decision(known.allowed).body
-        name = request_id(told).encode("ascii")
-        return b"".join((_TO_REQUEST_ID, name, _TO_LENGTH, b"%d" % len(body), _TO_DATE, date, _END, body))
+        return b"".join(
+            (_TO_REQUEST_ID, name.encode("ascii"), _TO_LENGTH, b"%d" % len(body), _TO_DATE, date, _END, body)
+        )
 
-    return recall
+    return plain
 
 
 # The head of an allow, in pieces between those that differ.

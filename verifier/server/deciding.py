@@ -12,7 +12,6 @@ from verifier.core.reasons import Reason
 from verifier.core.verdict import Denied, Verdict
 from verifier.engine import Engine, Question
 from verifier.observability.observer import Observer
-from verifier.observability.tally import Count
 from verifier.surfaces.identity_headers import IdentityHeaders
 from verifier.surfaces.surface import Answer, Asked, Exchange, Request
 
@@ -25,6 +24,11 @@ _OUT_OF_TIME = Denied(
     Reason.DEADLINE_EXCEEDED, "no decision was made in the time that the gateway waits", retry_after=1
 )
 _POSING = Denied(Reason.MALFORMED_REQUEST, "the gateway must drop headers with underscores that stand for ours")
+
+
+Plainly = Callable[[bytes, str, str], Remembered | Verdict | None]
+"""From ``Authorization``, the request's id and its ``traceparent`` (empty for none) to what is known of the token, with
+its ``allowed``, or to a verdict; None where it takes I/O. Raises ``ValueError``."""
 
 
 class Decided(NamedTuple):
@@ -101,25 +105,27 @@ class Decisions:
         self._tell(surface, verdicts, request, request_id, began)
         return Decided(verdicts, refused, request_id, answer)
 
-    def recalling(self, surface: str) -> Callable[[bytes], Remembered | None]:
-        """What gives the allows of tokens by themselves again, and counts them as decisions of ``surface``."""
-        durations = self._observer.durations(surface)
-        allows: dict[str, Count] = {}
+    def plainly(self, surface: str) -> "Plainly":
+        """What answers whether the token of an ``Authorization`` header is good, and nothing else, for ``surface``."""
+        engine, observer = self._engine, self._observer
+        durations, allows = observer.durations(surface), observer.allows(surface)
 
-        def again(token: bytes) -> Remembered | None:
-            began = time.perf_counter()
-            known = self._engine.recall(token)
-            if known is None:
+        def ask(authorization: bytes, request_id: str, trace_parent: str) -> Remembered | Verdict | None:
+            if authorization[:7] != b"Bearer ":  # as it is usually spelled
                 return None
-            issuer = known.identity.issuer_name
-            count = allows.get(issuer)
-            if count is None:
-                count = allows[issuer] = self._observer.allows(surface, issuer)
-            count.value += 1
-            durations.add(time.perf_counter() - began)
-            return known
+            began = time.perf_counter()
+            known = engine.recall(authorization[7:])
+            if known is not None:
+                allows.of(known.identity.issuer_name).value += 1
+                durations.add(time.perf_counter() - began)
+                return known
+            verdict = engine.decide_now(Question((authorization.decode("ascii"),)))
+            if verdict is not None:
+                observer.decided(surface, verdict, request_id, _trace_of(trace_parent))
+                durations.add(time.perf_counter() - began)
+            return verdict
 
-        return again
+        return ask
 
     def _tell(self, surface: str, verdicts: Sequence[Verdict], request: Request, request_id: str, began: float) -> None:
         trace_id = _trace_id(request)
@@ -170,12 +176,12 @@ class Decisions:
 
 def _request_id(request: Request, told: str) -> str:
     values = (told,) if told else request.values("x-request-id")
-    return request_id(values[0] if len(values) == 1 else None)
+    return request_id(values[0] if len(values) == 1 else "")
 
 
-def request_id(told: str | None) -> str:
+def request_id(told: str) -> str:
     """What the client calls the request, if that can be told to others, or a new name."""
-    return told if told is not None and _REQUEST_ID.fullmatch(told) else next(_NAMES)
+    return told if told and _REQUEST_ID.fullmatch(told) else next(_NAMES)
 
 
 def _names() -> Iterator[str]:
@@ -192,5 +198,9 @@ _NAMES = _names()
 def _trace_id(request: Request) -> str | None:
     """The trace that the request belongs to (W3C Trace Context §3.2)."""
     values = request.values("traceparent")
-    found = _TRACE_PARENT.fullmatch(values[0]) if len(values) == 1 else None
+    return _trace_of(values[0]) if len(values) == 1 else None
+
+
+def _trace_of(parent: str) -> str | None:
+    found = _TRACE_PARENT.fullmatch(parent) if parent else None
     return None if found is None or found.group(1) == "0" * 32 else found.group(1)

@@ -23,7 +23,7 @@ from verifier.observability.observer import Observer
 from verifier.server import callers
 from verifier.server.callers import Callers
 from verifier.server.handshake import Handshakes
-from verifier.server.lane import METHODS, AtOnce, Lane, Peer, Recall
+from verifier.server.lane import METHODS, AtOnce, Lane, Peer, Plain
 from verifier.server.wire import SERVER, written
 from verifier.surfaces import answer
 from verifier.surfaces.surface import Answer, Request
@@ -38,13 +38,13 @@ Handler = Callable[[Request], Awaitable[Answer]]
 class Route:
     """What serves one method of one path. ``content_type`` is that of the body it takes, if any.
 
-    ``at_once`` is ``handle`` where that does not wait, and ``recall`` repeats what it said: for the fast lane.
+    For the fast lane, ``at_once`` is ``handle`` where that does not wait, and ``plain`` is a shorter way to the same.
     """
 
     handle: Handler
     content_type: str | None = None
     at_once: AtOnce | None = None
-    recall: Recall | None = None
+    plain: Plain | None = None
 
 
 Routes = Mapping[str, Mapping[str, Route]]
@@ -114,11 +114,11 @@ class HttpServer(web.Server):
         return len(self._connections) >= self.bounds.connections
 
     def _lane(self) -> Lane:
-        recalls = {
-            f"{method} {path} HTTP/1.1".encode(): route.recall
+        plain = {
+            f"{method} {path} HTTP/1.1".encode(): route.plain
             for path, methods in self._routes.items()
             for method, route in methods.items()
-            if route.recall is not None and method in METHODS
+            if route.plain is not None and method in METHODS
         }
 
         def find(method: str, path: str) -> AtOnce | None:
@@ -126,7 +126,7 @@ class HttpServer(web.Server):
             route = None if methods is None else methods.get(method) or methods.get("*")
             return None if route is None or route.content_type is not None else route.at_once
 
-        return Lane(recalls, find, self._callers, self.bounds.header_bytes)
+        return Lane(plain, find, self._callers, self.bounds.header_bytes)
 
     def _methods(self, path: str) -> Mapping[str, Route] | None:
         return self._routes.get(path) or next((self._routes[p] for p in self._prefixes if path.startswith(p)), None)

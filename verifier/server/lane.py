@@ -57,21 +57,15 @@ class Peer(NamedTuple):
     is_trusted: bool
 
 
-Recall = Callable[[bytes, str | None, bytes], bytes | None]
-"""From the values of ``Authorization`` and ``X-Request-Id`` and the date to an answer that was given before, whole;
-None where it must be asked for."""
-
 AtOnce = Callable[[Request], Answer | None]
 """The answer to a request, or None where it takes I/O."""
 
 
 class Shape(NamedTuple):
-    """What the names of a request's header fields say, in their order. Clients send few different ones."""
+    """What the names of a request's header fields say. Clients send few different ones."""
 
-    names: tuple[str, ...]  # in lower case
-    authorization: int | None
-    request_id: int | None
-    secret: int | None
+    names: tuple[str, ...]  # in lower case, in their order
+    places: Mapping[str, int]
     harmless: tuple[tuple[int, bytes], ...]  # where, and the only value that may stand there
 
 
@@ -85,7 +79,7 @@ def shape_of(names: Sequence[bytes]) -> Shape | None:
     if not _HARMLESS.keys() >= set(unusual):
         return None
     harmless = tuple((places[name], _HARMLESS[name]) for name in unusual)
-    return Shape(known, places.get("authorization"), places.get("x-request-id"), places.get(HEADER), harmless)
+    return Shape(known, places, harmless)
 
 
 class Head:
@@ -135,6 +129,11 @@ class Head:
         self.shape = shape
         return not shape.harmless or all(self.values[place].lower() == only for place, only in shape.harmless)
 
+    def value(self, name: str) -> bytes:
+        """Of the header ``name`` (lower case); empty where there is none."""
+        place = self.shape.places.get(name)
+        return b"" if place is None else self.values[place]
+
     def asked(self) -> tuple[str, str]:
         """The method and the target of what was read. Raises ``ValueError`` where the line is not plain."""
         method, target, version = self.line.decode("ascii").split(" ")
@@ -149,19 +148,23 @@ class Head:
         return shape
 
 
+Plain = Callable[[Head, bytes], bytes | None]
+"""From what was read, and the date, to the whole answer; None where it takes I/O, or another way."""
+
+
 class Lane:
-    """``recalls`` are by request line; ``find`` gives what serves a method and a path. ``longest``: bytes of a header
+    """``plain`` are by request line; ``find`` gives what serves a method and a path. ``longest``: bytes of a header
     field. ``clock`` gives seconds since 1970."""
 
     def __init__(
         self,
-        recalls: Mapping[bytes, Recall],
+        plain: Mapping[bytes, Plain],
         find: Callable[[str, str], AtOnce | None],
         callers: Callers | None,
         longest: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._recalls = recalls
+        self._plain = plain
         self._find = find
         self._callers = callers
         self._longest = min(LONGEST, longest)
@@ -176,7 +179,9 @@ class Lane:
             if not self._is_plain(data):
                 return None
             return (
-                self._recalled() or self._asked(peer) if self._callers is None else self._admitted(self._callers, peer)
+                self._asked_plainly() or self._asked(peer)
+                if self._callers is None
+                else self._admitted(self._callers, peer)
             )
         except Exception:  # noqa: BLE001 - rule: aiohttp's way says what is wrong, and counts it
             return None
@@ -185,7 +190,7 @@ class Lane:
         caller = callers.recognise(peer.address, self._shown())
         if caller is None:
             return None
-        answer = self._recalled() or self._asked(peer)
+        answer = self._asked_plainly() or self._asked(peer)
         if answer is not None and caller:
             callers.admitted(caller)
         return answer
@@ -211,14 +216,9 @@ class Lane:
     def _is_plain(self, head: bytes) -> bool:
         return len(head) <= self._longest and self._head.read(head)
 
-    def _recalled(self) -> bytes | None:
-        head = self._head
-        recall, place = self._recalls.get(head.line), head.shape.authorization
-        if recall is None or place is None:
-            return None
-        told = head.shape.request_id
-        request_id = None if told is None else head.values[told].decode("ascii", "replace")
-        return recall(head.values[place], request_id, self._today())
+    def _asked_plainly(self) -> bytes | None:
+        plain = self._plain.get(self._head.line)
+        return None if plain is None else plain(self._head, self._today())
 
     def _asked(self, peer: Peer) -> bytes | None:
         method, target = self._head.asked()
@@ -237,8 +237,7 @@ class Lane:
         return None if answered is None else written(answered, b"Date: " + self._today())
 
     def _shown(self) -> tuple[str, ...]:
-        place = self._head.shape.secret
-        return () if place is None else (self._head.values[place].decode("utf-8", "surrogateescape"),)
+        return (self._head.value(HEADER).decode("ascii"),) if HEADER in self._head.shape.places else ()
 
     def _today(self) -> bytes:
         now = int(self._clock())
