@@ -27,7 +27,7 @@ from verifier.server import data_port
 from verifier.server.callers import Callers
 from verifier.server.deciding import Decisions
 from verifier.server.http import Bounds, Door, HttpServer
-from verifier.server.lane import LONGEST, Head, shape_of
+from verifier.server.lane import LONGEST, MOST_PIPELINED, MOST_SHAPES, Head, shape_of
 from verifier.server.wire import written
 from verifier.store.memory import MemoryCache
 from verifier.store.revocations import LocalList
@@ -234,6 +234,7 @@ ODD = [
     b"X(Name): a",
     b"X-N\xc3\xa9: a",
     b": a",
+    b"Sec-WebSocket-Key1: a",
     b"no colon",
     b"",
     b"X-Long: " + b"a" * LONGEST,
@@ -241,7 +242,20 @@ ODD = [
     b"\r\n".join(b"X-%d: a" % number for number in range(70)),
     b"\r\n".join(b"X-%d: a" % number for number in range(140)),
 ]
-BODIES = [b"", b"", b"", b"{}", b"5\r\nhello\r\n0\r\n\r\n", b"0\r\n\r\n", b"hello", b"\r\n", b"\x16\x03\x01\x02\x00"]
+BEHIND = [
+    b"{}",
+    b"5\r\nhello\r\n0\r\n\r\n",
+    b"0\r\n\r\n",
+    b"hello",
+    b"\r\n",
+    b"\r\n\r\n",
+    b"G",  # of a request that another one would be taken for the rest of
+    b"GET /verify HTTP/1.1\r\nX-A: ",
+    b"GET / HTTP/1.1\r\nHost:x\r\nX-Injected: ",
+    b"POST /verify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n",
+    b"POST /verify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+    b"\x16\x03\x01\x02\x00",
+]
 
 
 @st.composite
@@ -257,9 +271,19 @@ def requests(draw: st.DrawFn) -> bytes:
         fields.append(draw(st.sampled_from(ODD)))
     if not draw(st.integers(0, 14)):
         fields.append(draw(st.sampled_from(fields or [b"A: b"])))
+    if not draw(st.integers(0, 3)):
+        fields = [draw(spaced(field)) for field in fields]
     fields = draw(st.permutations(fields))
     end = draw(st.sampled_from([b"\r\n"] * 12 + [b"\n", b"\r"]))
-    return end.join([line, *fields, b"", b""]) + (draw(st.sampled_from(BODIES)) if not draw(st.integers(0, 3)) else b"")
+    return end.join([line, *fields, b"", b""]) + (draw(st.sampled_from(BEHIND)) if not draw(st.integers(0, 3)) else b"")
+
+
+def spaced(field: bytes) -> st.SearchStrategy[bytes]:
+    """Blanks in front of a value and behind it are none of it (RFC 9110 §5.5)."""
+    before = st.sampled_from([b": ", b":", b":  ", b":      ", b":\t"])
+    after = st.sampled_from([b"", b"", b" ", b"\t", b"  \t "])
+    name, _, value = field.partition(b": ")
+    return st.tuples(before, after).map(lambda around: name + around[0] + value + around[1])
 
 
 @st.composite
@@ -319,6 +343,40 @@ async def test_pipelined_requests_are_answered_in_their_order() -> None:
     ]
     received, _ = await Server(fast_lane=True).feed([b"".join(asked)])
     assert re.findall(rb"X-Request-Id: (\d)", received) == [b"0", b"1", b"2", b"3"]
+
+
+async def test_whoever_sends_very_many_at_once_waits_for_aiohttp() -> None:
+    asked = b"".join(get(b"/verify", b"X-Request-Id: %d" % number) for number in range(MOST_PIPELINED + 1))
+    transport = Transport()
+    connection = Server(fast_lane=True).http()
+    connection.connection_made(transport)
+    await _rest()
+    connection.data_received(asked)
+    assert transport.received == b""
+    connection.connection_lost(None)
+
+
+async def test_the_lane_does_not_overtake_half_a_request() -> None:
+    half = b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\nGET /verify HTTP/1.1\r\nX-A: "
+    for pieces in ([half, get()], [half[:-8], get(), get()], [half + get()[:20], get()[20:], get()]):
+        assert await Server(fast_lane=True).feed(pieces) == await Server(fast_lane=False).feed(pieces)
+
+
+@pytest.mark.parametrize("behind", [b"G", b"GET / HTTP/1.1\r\nHost:x\r\nX-Injected: a "])
+def test_what_is_behind_a_request_is_never_taken_for_a_part_of_it(behind: bytes) -> None:
+    head = Head()
+    asked = b"GET / HTTP/1.1\r\nHost:x\r\n" + b"".join(b"a%d:\r\n" % number for number in range(len(behind)))
+    for surplus in range(len(behind) + 2):
+        assert not head.read(asked[: 24 + 5 * surplus] + b"\r\n" + behind)
+        assert head.read(get())
+        assert head.value("host") == b"x"
+
+
+async def test_blanks_behind_a_value_are_none_of_it() -> None:
+    server = Server(fast_lane=True)
+    for blank in (b" ", b"\t"):
+        for _ in range(3):
+            assert (await server.feed([get(bearer=TOKENS[0] + blank)]))[0].startswith(b"HTTP/1.1 200 ")
 
 
 async def test_whoever_reads_no_answers_gets_no_more_of_them_from_the_lane() -> None:
@@ -395,11 +453,17 @@ def test_names_that_change_how_a_request_is_read_have_none(names: list[bytes]) -
     assert shape_of(names) is None
 
 
+def test_names_that_are_long_are_not_kept() -> None:
+    head = Head()
+    assert head.read(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X" * 3_000 + b": a\r\n\r\n")
+    assert not head._shapes
+
+
 def test_shapes_take_no_more_memory_than_they_may() -> None:
     head = Head()
     for number in range(3_000):
         assert head.read(b"GET / HTTP/1.1\r\nHost: x\r\nX-%d: a\r\n\r\n" % number)
-    assert len(head._shapes) <= 1_024
+    assert len(head._shapes) <= MOST_SHAPES
 
 
 @pytest.mark.parametrize(

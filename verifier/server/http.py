@@ -214,7 +214,9 @@ class HttpServer(web.Server):
 class _Connection(RequestHandler):
     """One connection."""
 
-    __slots__ = ("_arrival", "_body", "_lane", "_peer", "_pending_bytes", "_reading", "_server", "_unreadable")
+    __slots__ = (
+        *("_arrival", "_between", "_body", "_lane", "_peer", "_pending_bytes", "_reading", "_server", "_unreadable"),
+    )
 
     def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
         bounds = server.bounds
@@ -230,6 +232,7 @@ class _Connection(RequestHandler):
         self._server = server
         self._lane = server.lane
         self._peer: Peer | None = None
+        self._between = True  # requests: aiohttp's parser is in the middle of none
         self._arrival: asyncio.TimerHandle | None = None
         self._reading: asyncio.TimerHandle | None = None
         self._body: StreamReader | None = None
@@ -253,10 +256,12 @@ class _Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         waiter = self._waiter
         # aiohttp waits for the first byte of a request, and the client for nothing.
-        if self._lane is not None and waiter is not None and not (waiter.done() or self._pending_bytes or self._paused):
+        if self._lane is not None and self._between and waiter is not None and not (waiter.done() or self._paused):
             data = self._through_lane(self._lane, data)
             if not data:
                 return
+        # So ends a head, and never half of one. Where a body does, aiohttp knows whether there is more of it.
+        self._between = data.endswith(b"\r\n\r\n")
         # Also before aiohttp says that it has a request, and after an answer that did not wait for the body.
         in_body = self._body is not None and not self._body.is_eof()
         if self._current_request is None and not self._pending_bytes and not in_body:

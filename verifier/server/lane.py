@@ -23,11 +23,15 @@ LONGEST = 8_190
 """Bytes of a request. No limit on one line can then be met, aiohttp's least one included."""
 
 MOST_HEADERS = 64
-MOST_SHAPES = 1_024
-MOST_PIPELINED = 65_536
-"""Bytes of answers at a time. Beyond, whoever sends requests without reading answers waits for aiohttp."""
+MOST_SHAPES = 128
+LONGEST_SHAPE = 2_048
+"""Bytes of the names of one that is kept."""
+
+MOST_PIPELINED = 32
+"""Requests answered at a time. Whoever sends more at once waits for aiohttp, and others do not wait for them."""
 
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})  # HEAD has answers of its own form
+_LINE = b"\r\n"
 _END = b"\r\n\r\n"
 
 # Names that say how a message is framed, or what becomes of the connection.
@@ -40,6 +44,7 @@ _UNUSUAL = frozenset(
         "http2-settings",
         "keep-alive",
         "proxy-connection",
+        "sec-websocket-key1",
         "te",
         "trailer",
         "transfer-encoding",
@@ -88,7 +93,7 @@ class Head:
     __slots__ = ("_names", "_parser", "_shapes", "_whole", "line", "shape", "values")
 
     def __init__(self) -> None:
-        self._shapes: dict[tuple[bytes, ...], Shape | None] = {}
+        self._shapes: dict[tuple[bytes, ...], Shape] = {}
         self._renew()
 
     def _renew(self) -> None:
@@ -106,28 +111,32 @@ class Head:
         self._names: list[bytes] = []
         self.values: list[bytes] = []
         self._whole = 0
+        shape = self._shape(tuple(self._names)) if self._parses(data) else None
+        if shape is not None and all(self.values[place].lower() == only for place, only in shape.harmless):
+            self.shape = shape
+            return True
+        self._renew()  # it may be in the middle of something, and the next request is somebody else's
+        return False
+
+    def _parses(self, data: bytes) -> bool:
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._renew()
             return False
-        names = self._names
-        self.line = line = data[: data.find(b"\r\n")]
-        # As long as its parts written in the usual way: nothing before, between, folded or behind.
-        if self._whole != 1 or len(data) != len(line) + 4 + 4 * len(names) + len(b"".join(names)) + len(
-            b"".join(self.values)
-        ):
-            self._renew()  # it may be in the middle of something
-            return False
-        key = tuple(names)
-        try:
-            shape = self._shapes[key]
-        except KeyError:
-            shape = self._learn(key)
+        self.line = line = data[: data.find(_LINE)]
+        # What was read, written down in the one usual way, is what came: nothing before, behind, between or folded.
+        rewritten = _LINE.join([line, *map(b": ".join, zip(self._names, self.values, strict=True)), b"", b""])
+        return self._whole == 1 and rewritten == data and b" \r\n" not in data and b"\t\r\n" not in data
+
+    def _shape(self, names: tuple[bytes, ...]) -> Shape | None:
+        shape = self._shapes.get(names)
         if shape is None:
-            return False
-        self.shape = shape
-        return not shape.harmless or all(self.values[place].lower() == only for place, only in shape.harmless)
+            shape = shape_of(names)
+            if shape is not None and len(b"".join(names)) <= LONGEST_SHAPE:
+                if len(self._shapes) >= MOST_SHAPES:
+                    self._shapes.clear()
+                self._shapes[names] = shape
+        return shape
 
     def value(self, name: str) -> bytes:
         """Of the header ``name`` (lower case); empty where there is none."""
@@ -140,12 +149,6 @@ class Head:
         if version != "HTTP/1.1":
             raise ValueError("another version of HTTP")
         return method, target
-
-    def _learn(self, names: tuple[bytes, ...]) -> Shape | None:
-        if len(self._shapes) >= MOST_SHAPES:
-            self._shapes.clear()
-        shape = self._shapes[names] = shape_of(names)
-        return shape
 
 
 Plain = Callable[[Head, bytes], bytes | None]
@@ -200,17 +203,17 @@ class Lane:
 
         None is answered unless all can be read: where aiohttp cannot read one, it answers none that came with it.
         """
-        asked = [head + _END for head in data.split(_END)]
+        asked = [head + _END for head in data.split(_END, MOST_PIPELINED)]
         if asked.pop() != _END or not all(map(self._is_plain, asked)):
             return b"", data
         answers: list[bytes] = []
-        done = size = 0
+        done = 0
         for head in asked:
-            answer = self.answer(head, peer) if size < MOST_PIPELINED else None
+            answer = self.answer(head, peer)
             if answer is None:
                 break
             answers.append(answer)
-            done, size = done + len(head), size + len(answer)
+            done += len(head)
         return b"".join(answers), data[done:]
 
     def _is_plain(self, head: bytes) -> bool:
