@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.engine_bench import Bench, Source, key_set, reason, token
+from tests.engine_bench import Answering, Bench, Source, key_set, reason, token
 from tests.support import AUD, ISS, NOW, claims, issuer, private_key, sign
 from verifier.core import keys
+from verifier.core.issuer import Introspect, Introspection
 from verifier.core.keys import KeySet
 from verifier.core.policy import Requirement
 from verifier.core.reasons import Reason
@@ -286,19 +287,19 @@ def remembering(bench: Bench, text: str) -> Engine:
     return engine
 
 
-def test_what_is_recalled_is_the_allow_that_was_given() -> None:
+def test_what_is_repeated_is_the_allow_that_was_given() -> None:
     bench, text = Bench(), token()
     engine = remembering(bench, text)
-    known = engine.recall(text.encode())
+    known = engine.repeat(text.encode())
     assert known is not None
     assert known.allowed == engine.decide_now(plain(text))
     assert bench.seen.hits == [False, True, True, True]
 
 
-def test_nothing_is_recalled_that_was_not_allowed_by_itself() -> None:
+def test_nothing_is_repeated_that_was_not_allowed_by_itself() -> None:
     bench, text = Bench(), token()
     engine = bench.engine
-    assert engine.recall(text.encode()) is None
+    assert engine.repeat(text.encode()) is None
     for question in (
         Question((f"Bearer {text}",), requirement=Requirement(scopes=("read",))),
         Question((f"Bearer {text}",), target=Target("GET", None, "/")),
@@ -306,14 +307,14 @@ def test_nothing_is_recalled_that_was_not_allowed_by_itself() -> None:
     ):
         for _ in range(3):
             assert isinstance(engine.decide_now(question), Allowed)
-        assert engine.recall(text.encode()) is None
+        assert engine.repeat(text.encode()) is None
 
 
-def test_a_refused_token_is_not_recalled() -> None:
+def test_a_refused_token_is_not_repeated() -> None:
     engine, text = Bench().engine, token(aud="other")
     for _ in range(3):
         assert isinstance(engine.decide_now(plain(text)), Denied)
-    assert engine.recall(text.encode()) is None
+    assert engine.repeat(text.encode()) is None
 
 
 @pytest.mark.parametrize(
@@ -329,35 +330,56 @@ def test_a_refused_token_is_not_recalled() -> None:
         lambda bench: setattr(bench, "cache", MemoryCache(10, 1.0, lambda: 0.0)),
     ],
 )
-def test_what_an_allow_rests_on_must_be_the_very_same_for_it_to_be_recalled(change: Callable[[Bench], None]) -> None:
+def test_what_an_allow_rests_on_must_be_the_very_same_for_it_to_be_repeated(change: Callable[[Bench], None]) -> None:
     bench, text = Bench(), token()
     engine = remembering(bench, text)
-    assert engine.recall(text.encode()) is not None
+    assert engine.repeat(text.encode()) is not None
     change(bench)
     engine._cache = bench.cache
-    assert engine.recall(text.encode()) is None
+    assert engine.repeat(text.encode()) is None
 
 
-def test_after_a_revocation_of_others_an_allow_is_recalled_once_it_was_judged_again() -> None:
+def test_after_a_revocation_of_others_an_allow_is_repeated_once_it_was_judged_again() -> None:
     bench, text = Bench(), token()
     engine = remembering(bench, text)
     bench.revoked.held.add(Revocation("r", (ISS,), Kind.SUBJECT, "bob", NOW, NOW + 300))
-    assert engine.recall(text.encode()) is None
+    assert engine.repeat(text.encode()) is None
     assert isinstance(engine.decide_now(plain(text)), Allowed)
-    assert engine.recall(text.encode()) is not None
+    assert engine.repeat(text.encode()) is not None
+
+
+def test_without_keys_nothing_is_repeated_whatever_was_remembered() -> None:
+    bench, text = Bench(), token()
+    engine = remembering(bench, text)
+    known = engine.repeat(text.encode())
+    assert known is not None
+    known.basis = bench.source.keys = None
+    assert engine.repeat(text.encode()) is None
+
+
+async def test_an_opaque_token_is_repeated_until_its_issuer_must_be_asked_again() -> None:
+    policy = Introspection(Introspect.OPAQUE, None, ttl=60.0, denial_ttl=1.0)
+    answer = {"active": True, **claims()}
+    bench = Bench(issuers=(issuer(introspection=policy),), introspectors={"main": Answering(always=answer)})
+    engine = bench.engine
+    assert isinstance(await engine.decide(plain("opaque")), Allowed)
+    assert isinstance(engine.decide_now(plain("opaque")), Allowed)
+    assert engine.repeat(b"opaque") is not None
+    bench.now += 60
+    assert engine.repeat(b"opaque") is None
 
 
 def test_another_engine_judges_for_itself() -> None:
     bench, text = Bench(), token()
     remembering(bench, text)
-    assert bench.engine.recall(text.encode()) is None
+    assert bench.engine.repeat(text.encode()) is None
 
 
-def test_a_defect_in_recalling_is_reported_and_the_question_is_put() -> None:
+def test_a_defect_in_repeating_is_reported_and_the_question_is_put() -> None:
     bench, text = Bench(), token()
     engine = remembering(bench, text)
     bench.source.current = None  # type: ignore[method-assign, assignment]
-    assert engine.recall(text.encode()) is None
+    assert engine.repeat(text.encode()) is None
     assert len(bench.seen.defects) == 1
 
 

@@ -6,11 +6,11 @@ Rules of this module:
   ``Denied``.
 * ``decide_now`` and ``decide`` are the same decision. The first answers None where I/O is needed; the second
   waits for it and asks again.
-* ``recall`` decides nothing. It repeats an allow of ``decide_now`` about a token by itself, as long as everything that
-  it went by is the very same; in every other case the question is put again.
 * What is cached is the identity, bound to the issuer's configuration and to what vouches for it: the key that
   verified it, the issuer's answer until its time is over, or both. Standing, revocations and the demands of the
-  request are asked again on every hit.
+  request are asked again on every hit that is not repeated.
+* ``repeat`` decides nothing. It gives an allow of ``decide_now`` about a token by itself again, as long as everything
+  that it went by is the very same; in every other case the question is put again.
 * A token causes an outbound request in two ways only: keys of a configured issuer are refreshed, as often as its
   key source permits; an issuer with introspection is asked about it, once for all who wait. Nothing in a token
   becomes an address.
@@ -25,14 +25,15 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from verifier.core import bearer, claims, policy, routes, signature, token
-from verifier.core.identity import Identity, Remembered, holds, pack, unpack
+from verifier.core.identity import Identity, holds, pack, unpack
 from verifier.core.issuer import Issuer, Issuers
-from verifier.core.keys import Key, KeySet
+from verifier.core.keys import Key
 from verifier.core.reasons import Reason, Rejected
 from verifier.core.routes import Access, Routes, Rule, Target
 from verifier.core.verdict import Allowed, Denied, Principal, Verdict
 from verifier.inquiry import Inquiries, Inquiry
 from verifier.ports import EngineObserver, IdentityCache, Limits, Sources, SourceUnavailable
+from verifier.remembered import Basis, Remembered
 
 ANY_ROUTE = Routes((), default=Access.AUTHENTICATED)
 """Every good token may do everything."""
@@ -55,16 +56,9 @@ class Question(NamedTuple):
         return "Question(…)"
 
     @property
-    def is_plain(self) -> bool:
+    def is_bare(self) -> bool:
         """Whether nothing is asked but whether the token is good."""
         return self.target is None and self.requirement is policy.NOTHING and not self.wants_reach
-
-
-class _Basis(NamedTuple):
-    """Compared by being the same object, never by value."""
-
-    keys: KeySet
-    revocations: object
 
 
 class Engine:
@@ -90,7 +84,7 @@ class Engine:
         self._clock = clock
         self._waiting: Counter[str] = Counter()  # by issuer, so that one that is slow takes no room from another
         self._inquiries = Inquiries(sources, observer, self._held, clock)
-        self._bases: dict[str, _Basis] = {}
+        self._bases: dict[str, Basis] = {}
 
     async def stop(self) -> None:
         """End inquiries that nobody waits for any more."""
@@ -103,9 +97,9 @@ class Engine:
         except _Wait:
             return None
 
-    def recall(self, text: bytes) -> Remembered | None:
-        """What is known of the token ``text``, with an ``allowed`` that counts; None where the question must be put.
-        Never raises."""
+    def repeat(self, text: bytes) -> Remembered | None:
+        """What is known of the token ``text``, with an ``allowed`` that still counts; None where the question must be
+        put. Never raises."""
         try:
             known = self._cache.get(sha256(text).digest())
             if known is None or known.basis is None or not known.since <= self._clock() < known.ends:
@@ -118,7 +112,7 @@ class Engine:
         self._observer.cache_lookup("memory", hit=True)
         return known
 
-    def _basis(self, issuer_name: str) -> "_Basis | None":
+    def _basis(self, issuer_name: str) -> Basis | None:
         """What allows of the issuer's tokens rest on, besides the token and the time; the same object as long as it is.
         None where there are no keys, or revocations cannot be followed."""
         source = self._sources.keys.get(issuer_name)
@@ -128,7 +122,7 @@ class Engine:
         state = self._sources.revocations.held.state
         known = self._bases.get(issuer_name)
         if known is None or known.keys is not keys or known.revocations is not state:
-            known = self._bases[issuer_name] = _Basis(keys, state)
+            known = self._bases[issuer_name] = Basis(keys, state)
         return known
 
     async def decide(self, question: Question) -> Verdict:
@@ -176,13 +170,13 @@ class Engine:
             digest = sha256(text.encode("utf-8", "surrogatepass")).digest()
             known = self._known(digest)
             identity = self._evaluate(text, digest, progress) if known is None else known.identity
-            if not progress.done:  # and not where it waits, which is to be asked again
+            if not progress.done:  # what must wait is out of here, and its miss counted by ``decide``
                 self._observer.cache_lookup("memory", hit=known is not None)
         if isinstance(identity, Denied):
             return identity
         issuer = self._issuers.by_name[identity.issuer_name]
         verdict = self._conclude(identity, issuer, question, rule)
-        if known is not None and identity.key is not None and isinstance(verdict, Allowed) and question.is_plain:
+        if known is not None and isinstance(verdict, Allowed) and question.is_bare:
             known.allow(verdict, self._clock(), self._basis(issuer.name))
         return verdict
 

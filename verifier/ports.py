@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from verifier.core.identity import Identity, Remembered
+from verifier.core.identity import Identity
 from verifier.core.keys import KeySet
 from verifier.core.revocation import Revocations
+from verifier.remembered import Remembered
 
 
 class SourceUnavailable(Exception):  # noqa: N818 - reads as what it says

@@ -40,7 +40,8 @@ def draw(results: Results, file: Path) -> None:
     for axis, (name, rows) in zip(axes[:, 0], shown.items(), strict=True):
         _group(axis, name, rows)
     axes[-1, 0].set_xlabel(
-        f"decisions per second, one core each ({results.machine['cpu']}); lines are the ranges of the rounds",
+        f"decisions per second, one core each but for two workers ({results.machine['cpu']}); "
+        "lines are the ranges of the rounds",
         fontsize=8,
     )
     figure.savefig(file, dpi=160)

@@ -33,7 +33,7 @@ class Planned:
 
 def planned(cores: Cores) -> list[Planned]:
     null = Row("null", "null responder", results.CACHED_RS256, "RS256", verifier.null, judges=False)
-    rows = [Planned(null, _lacks_package("httptools"))]
+    rows = [Planned(null)]
     rows += _verifier_cached(cores)
     rows += _verifier_anew()
     for algorithm in MAIN:
@@ -47,14 +47,12 @@ def _verifier_cached(cores: Cores) -> Iterator[Planned]:
     yield Planned(_cached("verifier-cached-rs256", title, rs256, "RS256", verifier.cached()))
     yield Planned(_cached("verifier-cached-es256", title, es256, "ES256", verifier.cached(), main=False))
     off = verifier.cached(fast_lane=False)
-    yield Planned(
-        _cached("verifier-lane-off", f"{title}, fast lane off", rs256, "RS256", off), _lacks_setting("fast_lane")
-    )
+    yield Planned(_cached("verifier-lane-off", f"{title}, fast lane off", rs256, "RS256", off))
     # Each worker has a cache of its own, so that more than one pass is needed until both know all tokens.
     two = partial(_cached, passes=8)
     yield Planned(
         two("verifier-two-workers", f"{title}, two workers on two cores", rs256, "RS256", verifier.two_workers),
-        _lacks_setting("workers") or ("" if len(cores.load) > 1 else "the machine has fewer than four cores"),
+        "" if len(cores.load) > 1 else "the machine has fewer than four cores",
     )
     # What could not be written to Redis at once is dropped, and written when it is asked about again.
     shared = partial(_cached, passes=2, main=False)
@@ -119,7 +117,3 @@ def _lacks_package(*names: str) -> str:
 
 def _lacks_cores(cores: Cores) -> str:
     return "" if cores.helper is not None else "the machine has too few cores"
-
-
-def _lacks_setting(name: str) -> str:
-    return "" if verifier.has_setting(name) else f"this verifier has no setting {name}"

@@ -57,7 +57,8 @@ def _head(results: Results) -> str:
     virtual = " (virtual)" if machine.get("hypervisor") == "yes" else ""
     return (
         f"{machine['cpu']}, {machine['cores']} cores{virtual}, Linux {machine['kernel']}; {versions}.\n\n"
-        f"Each server has one core and one worker. {method['connections']} connections, {method['tokens']:,} tokens, "
+        "Each server has one core and one worker, unless its row says otherwise. "
+        f"{method['connections']} connections, {method['tokens']:,} tokens, "
         f"{method['rounds']} rounds of {method['seconds']} s, one server at a time; median (range). "
         f"The core of the load {'was kept from going idle' if method.get('spinners') else 'could go idle'}."
     )

@@ -128,7 +128,7 @@ class Suite:
             place = Place(Path(folder), self._cores)
             with row.serve(place, tokens) as running:
                 check(row, running, tokens)
-                latency.ask_each_once(row, place, running, tokens.file, row.passes * COUNT or SAMPLE)
+                latency.ask_each_once(row, place, running, tokens.file, (row.passes * COUNT) or SAMPLE)
                 measure(place, running, tokens)
 
     def _throughput(self, row: Row, turn: int) -> None:
@@ -190,7 +190,7 @@ class Suite:
         self._step()
 
     def _memory(self) -> None:
-        if self._extent.quick and "memory" not in self._only:
+        if self._extent.quick and not self._only:
             self.results.left_out["memory"] = "not part of a quick run"
             return
         self._says("memory: 100,000 identities")

@@ -1,8 +1,7 @@
-"""Decisions in a second, and what they take: a closed loop of 32 connections, sent by wrk from cores of its own."""
+"""Decisions in a second, and what they take: a closed loop of 32 connections, sent by wrk from a core of its own."""
 
 import json
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,21 +24,20 @@ class Load:
     seconds: float
 
 
-def wrk(port: int, path: str, tokens: Path, seconds: float, cores: Sequence[int]) -> Load:
+def wrk(port: int, path: str, tokens: Path, seconds: float, core: int) -> Load:
     """Raises ``WrongRun`` unless all answers were good. wrk takes whole seconds only."""
-    program, threads = find("wrk"), str(len(cores))
+    program = find("wrk")
     if program is None:
         raise RuntimeError("there is no wrk")
-    options = ["-t", threads, "-c", str(CONNECTIONS), "-d", f"{seconds:.0f}s", "-s", str(SCRIPT)]
+    options = ["-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds:.0f}s", "-s", str(SCRIPT)]
     headers = [f"{name}: {value}" for name, value in HEADERS.items()]
     command = [
-        *pinned(cores),
+        *pinned([core]),
         program,
         *options,
         f"http://127.0.0.1:{port}",
         "--",
         str(tokens),
-        threads,
         path,
         *headers,
     ]
@@ -58,12 +56,12 @@ def measure(row: Row, running: Running, tokens: Path, cores: Cores, seconds: flo
     wrk has one thread: it can ask for more than any of the servers answers, and two of them sleep more often, so that
     the server spends a fifth of its time on waking them.
     """
-    load_cores = cores.load[:1]
-    with kept_awake(load_cores if spin else ()):
-        wrk(running.port, row.path, tokens, 1, load_cores)  # warms up
+    core = cores.load[0]
+    with kept_awake([core] if spin else ()):
+        wrk(running.port, row.path, tokens, 1, core)  # warms up
         hits = running.hits()
         before = {name: process.cpu_seconds() for name, process in running.processes.items()}
-        load = wrk(running.port, row.path, tokens, seconds, load_cores)
+        load = wrk(running.port, row.path, tokens, seconds, core)
         cpu = {
             name: 1e6 * (process.cpu_seconds() - before[name]) / load.answers
             for name, process in running.processes.items()

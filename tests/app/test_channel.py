@@ -117,7 +117,7 @@ async def test_an_answer_is_to_all_questions_until_then(pair: Pair) -> None:
 async def test_one_that_owes_an_answer_for_long_is_silent_until_it_gives_one(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "ANSWER", 0.01)
+    monkeypatch.setattr(workers, "ANSWER_WITHIN", 0.01)
     assert not await pair.worker.ask(0.05)
     assert pair.worker.silent
     pair.other.send(Report(1))
@@ -179,7 +179,7 @@ class Deaf:
 @pytest.fixture
 def with_deaf() -> tuple[workers.Workers, Deaf]:
     observer = Observer(Metrics(), open_log("json", "info", io.StringIO()), log_denials=True)
-    made, deaf = workers.Workers(SETTINGS, Bound("", ()), tuple, observer), Deaf()
+    made, deaf = workers.Workers(SETTINGS, Bound("", ()), (), observer), Deaf()
     made._living[1] = deaf  # type: ignore[assignment]
     return made, deaf
 

@@ -1,10 +1,14 @@
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.support import AUD, ISS, NOW, claims, issuer, sign
 from verifier.core import token
 from verifier.core.claims import (
+    IDENTITY,
     check_audience,
     check_client,
     check_dates,
@@ -13,6 +17,7 @@ from verifier.core.claims import (
     check_texts,
     identify,
     media_type,
+    principal,
     satisfies,
     stands_until,
 )
@@ -334,8 +339,35 @@ def test_texts_that_are_longer_than_usual_are_not_kept_for_others() -> None:
     assert one == other
     assert one.scopes == (long, "b")
     assert one.client_id is not other.client_id
+    assert one.scopes is not other.scopes
 
 
 def test_a_single_long_audience_is_one_too() -> None:
     long = "a" * 300
     assert identified(issuer(audiences=frozenset({long})), aud=long).audiences == (long,)
+
+
+def claim_sets() -> st.SearchStrategy[dict[str, Any]]:
+    """With anything under the names that are checked."""
+    odd = st.sampled_from([None, 7, -1, True, 1e300, "", "x", ISS, AUD, [], [AUD], ["x"], [1], {"a": 1}, "read write"])
+    names = ("iss", "aud", "sub", "exp", "nbf", "iat", "jti", "client_id", "azp", "scope", "scp")
+    good = claims()
+    return st.fixed_dictionaries(
+        {}, optional={name: odd if name not in good else st.one_of(st.just(good[name]), odd) for name in names}
+    )
+
+
+@pytest.mark.parametrize("at", [issuer(), issuer(client_ids=frozenset({"x"})), issuer(audiences=None)])
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(found=claim_sets())
+def test_a_principal_is_refused_as_the_first_of_the_checks_of_an_identity_refuses(
+    at: Issuer, found: dict[str, Any]
+) -> None:
+    def refusal(attempt: Callable[[dict[str, Any], Issuer], object]) -> Reason | None:
+        try:
+            attempt(found, at)
+        except Rejected as rejected:
+            return rejected.reason
+        return None
+
+    assert refusal(principal) == next(filter(None, map(refusal, IDENTITY)), None)

@@ -1,4 +1,5 @@
 import json
+import secrets
 from contextlib import suppress
 
 import pytest
@@ -139,3 +140,10 @@ def test_no_header_raises_anything_but_a_refusal(header: object) -> None:
     except Rejected:
         return
     assert isinstance(header, dict)
+
+
+def test_a_header_that_is_longer_than_usual_is_not_kept_for_other_tokens() -> None:
+    before = token._known_header.cache_info().currsize
+    for length, kept in ((600, 0), (10, 1)):
+        token.parse(f"{encode({'alg': 'RS256', 'kid': 'k' * length, 'n': secrets.token_hex(4)})}.e30.QQ")
+        assert token._known_header.cache_info().currsize == before + kept

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
 from verifier.observability.metrics import BUCKETS, Metrics
-from verifier.observability.tally import Counts, Histogram
+from verifier.observability.tally import TalliedCounter, TalliedHistogram
 
 Metrics()  # which does without a second series for each, of when it began
 bounded = settings(max_examples=50, derandomize=True, deadline=None)
@@ -16,7 +16,7 @@ bounded = settings(max_examples=50, derandomize=True, deadline=None)
 @given(st.lists(st.sampled_from([("a", "x"), ("a", "y"), ("b", "x")]), max_size=20))
 def test_a_count_is_shown_as_the_usual_counter_is(happened: Sequence[tuple[str, str]]) -> None:
     ours, usual = CollectorRegistry(), CollectorRegistry()
-    counts = Counts("things", "Things.", ("one", "other"), ours)
+    counts = TalliedCounter("things", "Things.", ("one", "other"), ours)
     counter = prometheus_client.Counter("things", "Things.", ("one", "other"), registry=usual)
     for labels in happened:
         counts.of(*labels).value += 1
@@ -28,7 +28,7 @@ def test_a_count_is_shown_as_the_usual_counter_is(happened: Sequence[tuple[str, 
 @given(st.lists(st.one_of(st.sampled_from(BUCKETS), st.floats(0, 10)), max_size=20))
 def test_a_duration_is_shown_as_in_the_usual_histogram(took: Sequence[float]) -> None:
     ours, usual = CollectorRegistry(), CollectorRegistry()
-    tallied = Histogram("time", "Time.", "of", BUCKETS, ours)
+    tallied = TalliedHistogram("time", "Time.", "of", BUCKETS, ours)
     histogram = prometheus_client.Histogram("time", "Time.", ("of",), buckets=BUCKETS, registry=usual)
     for seconds in took:
         tallied.of("a").add(seconds)
@@ -37,6 +37,6 @@ def test_a_duration_is_shown_as_in_the_usual_histogram(took: Sequence[float]) ->
 
 
 def test_equal_labels_have_one_count() -> None:
-    counts = Counts("things", "Things.", ("one",), CollectorRegistry())
+    counts = TalliedCounter("things", "Things.", ("one",), CollectorRegistry())
     assert counts.of("a") is counts.of("a")
     assert counts.of("a") is not counts.of("b")

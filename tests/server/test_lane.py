@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engine_bench import Source
-from tests.support import AUD, ISS, NOW, claims, issuer, private_key, public_jwk, sign
+from tests.support import ISS, NOW, claims, issuer, private_key, public_jwk, sign
 from verifier.core import keys
 from verifier.core.issuer import Issuers
 from verifier.core.policy import Requirement
 from verifier.core.revocation import Kind, Revocation
 from verifier.core.routes import Access, Route, Routes, parse
-from verifier.engine import Engine
+from verifier.core.verdict import Verdict
+from verifier.engine import Engine, Question
 from verifier.observability.log import open_log
 from verifier.observability.metrics import Metrics, exposition
 from verifier.observability.observer import Observer
@@ -26,8 +27,9 @@ from verifier.ports import Limits, Sources
 from verifier.server import data_port
 from verifier.server.callers import Callers
 from verifier.server.deciding import Decisions
+from verifier.server.head import MOST_SHAPES, Head, shape_of
 from verifier.server.http import Bounds, Door, HttpServer
-from verifier.server.lane import LONGEST, MOST_PIPELINED, MOST_SHAPES, Head, shape_of
+from verifier.server.lane import LONGEST, MOST_PIPELINED, Lane, Peer
 from verifier.server.wire import written
 from verifier.store.memory import MemoryCache
 from verifier.store.revocations import LocalList
@@ -309,6 +311,10 @@ def test_the_same_bytes_get_the_same_answers_with_the_lane_and_without(connectio
     asyncio.run(compare())
 
 
+UNUSUAL = ["content-encoding", "expect", "http2-settings", "keep-alive", "proxy-connection", "sec-websocket-key1"]
+UNUSUAL += ["te", "trailer", "transfer-encoding", "upgrade"]
+
+
 def get(path: bytes = b"/verify", *fields: bytes, bearer: bytes = TOKENS[0]) -> bytes:
     return b"\r\n".join(
         [b"GET " + path + b" HTTP/1.1", b"Host: x", b"Authorization: Bearer " + bearer, *fields, b"", b""]
@@ -335,6 +341,51 @@ async def test_what_is_plain_takes_the_lane(asked: bytes, monkeypatch: pytest.Mo
         received, closed = await server.feed([asked])
         assert received.count(b"HTTP/1.1 ") == 1
         assert not closed
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        get().replace(b"HTTP/1.1", b"HTTP/1.0"),
+        get(b"/ext-authz/a").replace(b"HTTP/1.1", b"HTTP/1.0"),
+        get(b"http://x/ext-authz/a"),
+        get(b"/ext-authz/a#b"),
+        get().replace(b"GET", b"HEAD", 1),
+        get(b"/ext-authz/" + b"a" * LONGEST),
+        get(b"/verify", b"Content-Length: 1"),
+        get(b"/verify", b"Connection: close"),
+    ],
+)
+async def test_what_is_not_plain_is_left_to_aiohttp(asked: bytes) -> None:
+    lane = Server(fast_lane=True).http.lane
+    assert lane is not None
+    assert lane.answer(asked, Peer("127.0.0.1", is_trusted=True)) is None
+
+
+async def test_a_defect_in_the_lane_is_counted_and_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(fast_lane=True)
+    monkeypatch.setattr(Lane, "_by_shortcut", None)
+    assert (await server.feed([get()]))[0].startswith(b"HTTP/1.1 200 ")
+    assert "verifier_defects_total 1.0" in server.counts()
+
+
+async def test_a_request_that_waits_is_decided_once_before_aiohttp_decides_it() -> None:
+    server = Server(fast_lane=True)
+    server.source.keys, server.source.upcoming = None, [KEYS]
+    asked: list[Question] = []
+    decide_now = server.engine.decide_now
+
+    def watch(question: Question) -> Verdict | None:
+        asked.append(question)
+        return decide_now(question)
+
+    server.engine.decide_now = watch  # type: ignore[method-assign]
+    lane = server.http.lane
+    assert lane is not None
+    assert lane.answer_first(get(b"/ext-authz/a"), Peer("127.0.0.1", is_trusted=True)) == (b"", get(b"/ext-authz/a"))
+    assert asked == []
+    assert (await server.feed([get(b"/ext-authz/a")]))[0].startswith(b"HTTP/1.1 200 ")
+    assert len(asked) == 2
 
 
 async def test_pipelined_requests_are_answered_in_their_order() -> None:
@@ -429,6 +480,23 @@ async def test_a_prepared_answer_is_good_only_as_long_as_what_it_rests_on() -> N
     assert b'"reason":"bad_signature"' in (await server.feed([get()]))[0]
 
 
+@pytest.mark.parametrize("scheme", [b"Digest ", b"bearer ", b"Bearer\t", b"1234567"])
+async def test_an_allow_is_not_repeated_for_another_scheme(scheme: bytes) -> None:
+    fast, slow = Server(fast_lane=True), Server(fast_lane=False)
+    asked = get().replace(b"Bearer ", scheme)
+    for _ in range(3):
+        assert b"HTTP/1.1 200 " in (await fast.feed([get()]))[0]
+    assert await fast.feed([asked]) == await slow.feed([asked])
+
+
+def test_each_answer_bears_the_date_of_its_second() -> None:
+    now = [784_111_777.0]
+    lane = Lane({b"GET / HTTP/1.1": lambda _, date: date}, lambda *_: None, None, LONGEST, print, lambda: now[0])
+    for date in (b"Sun, 06 Nov 1994 08:49:37 GMT", b"Sun, 06 Nov 1994 08:49:38 GMT"):
+        assert lane.answer(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", Peer("", is_trusted=True)) == date
+        now[0] += 1
+
+
 def test_names_that_are_plain_have_a_shape() -> None:
     shape = shape_of([b"Host", b"X-Request-Id", b"AUTHORIZATION"])
     assert shape is not None
@@ -442,10 +510,7 @@ def test_names_that_are_plain_have_a_shape() -> None:
         [b"Accept"],
         [b"Host", b"host"],
         [b"Host", b"Authorization", b"authorization"],
-        [b"Host", b"Transfer-Encoding"],
-        [b"Host", b"Upgrade"],
-        [b"Host", b"Expect"],
-        [b"Host", b"TE"],
+        *([b"Host", name.title().encode()] for name in UNUSUAL),
         [b"Host", *(b"X-%d" % number for number in range(64))],
     ],
 )
@@ -480,7 +545,3 @@ def test_shapes_take_no_more_memory_than_they_may() -> None:
 def test_what_aiohttp_would_refuse_or_write_in_another_way_is_not_written(answered: Answer) -> None:
     with pytest.raises((LookupError, ValueError)):
         written(answered, b"Date: D")
-
-
-def test_the_audience_of_these_tests_is_that_of_their_issuer() -> None:
-    assert AUD in (issuer().audiences or ())

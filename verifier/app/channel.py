@@ -70,7 +70,7 @@ class Failed:
 Order = Start | Ask | Revocation | Lift
 """From the supervisor. A ``Revocation`` is one to keep from now on, a ``Lift`` one to forget."""
 
-Answer = Report | Serving | Failed
+Said = Report | Serving | Failed
 """From a worker."""
 
 
@@ -103,7 +103,7 @@ class Channel:
     async def of(cls, end: socket.socket) -> "Channel":
         return cls(*await asyncio.open_unix_connection(sock=end))
 
-    def send(self, message: Order | Answer) -> None:
+    def send(self, message: Order | Said) -> None:
         """Without waiting, so that messages go in the order of the calls. Nobody may be there to read it."""
         content = pickle.dumps(message)
         self._writer.write(_LENGTH.pack(len(content)) + content)

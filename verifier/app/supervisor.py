@@ -2,7 +2,7 @@
 those that answer gateways. It sees no token."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from prometheus_client import Metric
@@ -14,14 +14,14 @@ from verifier.app.workers import Workers
 from verifier.config import Settings
 from verifier.config.issuers import core_issuer
 from verifier.core.issuer import Issuers
-from verifier.core.revocation import Lift, Revocation, Revocations
+from verifier.core.revocation import Revocations
 from verifier.observability.log import Logger
 from verifier.observability.merging import merged
 from verifier.observability.metrics import Metrics
 from verifier.server import ops_port, readiness
 from verifier.server.http import Routes
 from verifier.server.listening import bind, reserve
-from verifier.store.revocations import LocalList, RevocationList
+from verifier.store.revocations import RevocationList, TellingList
 
 
 @asynccontextmanager
@@ -38,11 +38,10 @@ async def supervising(
         bound = await bind(settings.listen, int(settings.socket_mode, 8), settings.workers)
         stack.callback(bound.close)
         settings = await _with_grpc_port(settings, stack)
-        held = Revocations()
-        # With Redis, each process follows the list by itself.
-        workers = Workers(settings, bound, lambda: held, observer)
+        held = Revocations()  # stays empty with Redis, where each process follows the list by itself
+        workers = Workers(settings, bound, held, observer)
         revocations: RevocationList = (
-            ToldList(settings.revocations.max_entries, held, workers.tell)
+            TellingList(settings.revocations.max_entries, held, workers.tell)
             if store is None
             else revocation_list(settings, observer, store)
         )
@@ -54,6 +53,7 @@ async def supervising(
         ops_address = await open_ops(stack, settings, routes, observer)
         stack.push_async_callback(revocations.stop)
         stack.push_async_callback(workers.stop)
+        # Beside the workers, who do not need it: Redis may keep us waiting.
         reading = asyncio.create_task(revocations.start())
         try:
             await workers.start()
@@ -63,28 +63,6 @@ async def supervising(
         log_serving(log, service)
         yield service
         log.info("stopping")
-
-
-class ToldList(LocalList):
-    """The list without Redis: ours, and the workers', who are told of each change before it counts as made."""
-
-    def __init__(
-        self, max_entries: int, held: Revocations, tell: Callable[[Revocation | Lift], Awaitable[None]]
-    ) -> None:
-        super().__init__(max_entries, held)
-        self._tell = tell
-
-    async def revoke(self, revocation: Revocation) -> None:
-        await super().revoke(revocation)
-        await self._tell(revocation)
-
-    async def lift(self, revocation_id: str) -> bool:
-        revocation = self.held.get(revocation_id)
-        if revocation is None:
-            return False
-        self.held.remove(revocation_id)
-        await self._tell(Lift(revocation_id, revocation.expires_at))
-        return True
 
 
 async def _with_grpc_port(settings: Settings, stack: AsyncExitStack) -> Settings:

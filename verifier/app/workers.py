@@ -5,20 +5,20 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from time import monotonic
 from typing import Any
 
 from prometheus_client import Metric
 
-from verifier.app.channel import Answer, Ask, Channel, Failed, Report, Serving, Start
+from verifier.app.channel import Ask, Channel, Failed, Report, Said, Serving, Start
 from verifier.config import Settings
 from verifier.core.revocation import Lift, Revocation
 from verifier.observability.merging import counted, merged
 from verifier.observability.observer import Observer
 from verifier.server.listening import Bound
 
-ANSWER = 1.0
+ANSWER_WITHIN = 1.0
 """Seconds that a worker has for a report; then its last one counts."""
 
 POLL = 1.0
@@ -74,7 +74,7 @@ class Worker:
     @property
     def silent(self) -> bool:
         """Whether it owes an answer for so long that more questions would only wait in line."""
-        return any(monotonic() - asked > ANSWER for _, asked in self._unanswered.values())
+        return any(monotonic() - asked > ANSWER_WITHIN for _, asked in self._unanswered.values())
 
     def stop(self) -> None:
         """Ask it to end when what it has begun is done."""
@@ -88,7 +88,7 @@ class Worker:
     async def ended(self) -> int:
         """Its exit code, negative for a signal, once all that it said was read."""
         code = await self._process.wait()
-        await asyncio.wait({self._reading}, timeout=ANSWER)
+        await asyncio.wait({self._reading}, timeout=ANSWER_WITHIN)
         self._reading.cancel()
         await self._channel.close()
         return code
@@ -108,7 +108,7 @@ class Worker:
             self.begun.set()
             self._answered(self._asked)
 
-    def _take(self, message: Answer) -> None:
+    def _take(self, message: Said) -> None:
         match message:
             case Report(answers=number):
                 self.last = message
@@ -137,7 +137,7 @@ class Workers:
         self,
         settings: Settings,
         bound: Bound,
-        held: Callable[[], Iterable[Revocation]],
+        held: Iterable[Revocation],
         observer: Observer,
     ) -> None:
         self._settings = settings
@@ -197,7 +197,7 @@ class Workers:
 
     async def refresh(self) -> None:
         """Have a report of each, or do with its last one."""
-        await asyncio.gather(*(worker.ask(ANSWER) for worker in self._living.values() if not worker.silent))
+        await asyncio.gather(*(worker.ask(ANSWER_WITHIN) for worker in self._living.values() if not worker.silent))
 
     def serving(self) -> list[Worker]:
         return [worker for worker in self._living.values() if worker.serving_since is not None]
@@ -237,7 +237,7 @@ class Workers:
             ours.close()  # which ends what was started
             raise
         self._living[number] = worker  # from here on it is told of every change to what it begins with
-        worker.tell(Start(number, self._settings, sockets, tuple(self._held())))
+        worker.tell(Start(number, self._settings, sockets, tuple(self._held)))
         return worker
 
     async def _keep(self, worker: Worker) -> None:

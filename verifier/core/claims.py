@@ -263,30 +263,13 @@ def _with_shared_texts(claims: Mapping[str, Any]) -> dict[str, Any]:
     return shared
 
 
-_NAMES = {
-    name: name
-    for name in (
-        *(
-            "iss",
-            "sub",
-            "aud",
-            "exp",
-            "nbf",
-            "iat",
-            "jti",
-            "scope",
-            "client_id",
-            "azp",
-            "sid",
-            "auth_time",
-            "acr",
-            "amr",
-        ),
-        *("nonce", "typ", "scp", "roles", "groups", "permissions", "entitlements", "gty", "ver", "tid", "oid", "appid"),
-        *("cid", "uid", "token_use", "username", "preferred_username", "email", "email_verified", "name", "org_id"),
-        *("given_name", "family_name", "realm_access", "resource_access", "session_state", "applicationId", "roles"),
-    )
-}
+# Names of claims that are usual, which the parser makes anew for each token.
+_USUAL_NAMES = (
+    "iss sub aud exp nbf iat jti scope client_id azp sid auth_time acr amr nonce typ scp roles groups permissions "
+    "entitlements gty ver tid oid appid cid uid token_use username preferred_username email email_verified name org_id "
+    "given_name family_name realm_access resource_access session_state applicationId"
+)
+_NAMES = {name: name for name in _USUAL_NAMES.split()}
 _ALIKE = ("iss", "aud", "azp", "client_id", "scope")
 _USUAL = 256
 _text_once = lru_cache(4_096)(str)

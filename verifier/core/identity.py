@@ -12,7 +12,7 @@ from verifier.core import claims, strict_json
 from verifier.core.issuer import Issuer
 from verifier.core.keys import Key
 from verifier.core.reasons import Reason, Rejected
-from verifier.core.verdict import Allowed, Denied, Principal
+from verifier.core.verdict import Denied, Principal
 
 
 class Identity(NamedTuple):
@@ -27,31 +27,6 @@ class Identity(NamedTuple):
     content: str
     outcome: Principal | Denied
     until: float | None = None
-
-
-class Remembered:
-    """An identity in memory until ``until`` (by a monotonic clock), and what was worked out about it.
-
-    ``allowed`` is the allow of its token by itself, if there was one: good from ``since`` to ``ends`` (seconds since
-    1970) as long as what it went by is the very same, ``basis``. ``written`` is that allow as a server writes it.
-    """
-
-    __slots__ = ("allowed", "basis", "ends", "identity", "since", "until", "written")
-
-    def __init__(self, identity: Identity, until: float) -> None:
-        self.identity = identity
-        self.until = until
-        self.allowed: Allowed | None = None
-        self.since = self.ends = 0.0
-        self.basis: object = None
-        self.written: bytes | None = None
-
-    def allow(self, allowed: Allowed, now: float, basis: object) -> None:
-        """Note that the token by itself is good ``now``, by ``basis``. It stays so until its end."""
-        asked_again = self.identity.until
-        self.allowed = self.allowed or allowed  # they are equal, and the first is ``written`` maybe
-        self.since, self.basis = now, basis
-        self.ends = allowed.good_until if asked_again is None else min(allowed.good_until, asked_again)
 
 
 HeldKeys = Callable[[Issuer], frozenset[Key]]

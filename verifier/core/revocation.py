@@ -51,8 +51,8 @@ class Lift:
 
 
 class Revocations:
-    """The list, indexed by what a token shows. ``state`` is another object after each change, so whoever was not
-    revoked is not as long as it is the same: entries end by themselves, and never begin so."""
+    """The list, indexed by what a token shows. ``state`` is another object after each entry that is added: a token that
+    was not revoked is not as long as it is the same."""
 
     def __init__(self, held: Iterable[Revocation] = ()) -> None:
         self.state = object()
@@ -89,7 +89,6 @@ class Revocations:
         revocation = self._held.pop(revocation_id, None)
         if revocation is None:
             return False
-        self.state = object()
         if isinstance(revocation.value, str):
             place = (revocation.kind, revocation.value)
             self._index[place].discard(revocation_id)

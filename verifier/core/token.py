@@ -42,7 +42,7 @@ class Token(NamedTuple):
 
     @property
     def content(self) -> str:
-        """Its ``content_digest``."""
+        """The ``content_digest`` of its text."""
         return hashlib.sha256(self.signing_input).hexdigest()
 
 
@@ -63,8 +63,8 @@ def parse(text: str) -> Token:
     header, payload, signature = segments
     algorithm, key_id, kind = _known_header(header) if len(header) <= _SHORT_HEADER else _header(header)
     claims = _json_object(payload, "payload")
-    content = text[: len(header) + 1 + len(payload)].encode("ascii")
-    return Token(algorithm, key_id, kind, claims, content, _decode(signature, "signature"))
+    signing_input = text[: len(header) + 1 + len(payload)].encode("ascii")
+    return Token(algorithm, key_id, kind, claims, signing_input, _decode(signature, "signature"))
 
 
 def _header(segment: str) -> Header:

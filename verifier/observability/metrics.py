@@ -18,8 +18,7 @@ from prometheus_client.registry import Collector
 
 from verifier import __version__
 from verifier.observability.merging import OF_PROCESSES, How
-from verifier.observability.tally import Counts
-from verifier.observability.tally import Histogram as TalliedHistogram
+from verifier.observability.tally import TalliedCounter, TalliedHistogram
 
 # Seconds. A cached answer takes tens of microseconds, a signature a few hundred, a key fetch up to its deadline.
 BUCKETS = (
@@ -60,7 +59,7 @@ class Metrics:
         self._of_the_process()
 
     def _of_decisions(self) -> None:
-        self.decisions = Counts(
+        self.decisions = TalliedCounter(
             "verifier_decisions",
             "Decisions. outcome is allow, deny or undecided; issuer is empty when none matched.",
             ("surface", "issuer", "outcome", "reason"),
@@ -97,7 +96,7 @@ class Metrics:
         )
 
     def _of_caches(self) -> None:
-        self.cache_lookups = Counts(
+        self.cache_lookups = TalliedCounter(
             "verifier_cache_lookups",
             "Cache look-ups. result is hit or miss.",
             ("kind", "tier", "result"),
@@ -160,7 +159,7 @@ class Metrics:
         self.workers = self._gauge("workers", How.SUM, "Processes that take connections.")
         self.worker_restarts = self._counter("worker_restarts", "Workers that were started in the place of another.")
         self.log_lines_dropped = self._gauge("log_lines_dropped", How.SUM, "Log lines dropped as nobody read them.")
-        self.defects = self._counter("defects", "Errors that should not happen; each ended in a denial or 503.")
+        self.defects = self._counter("defects", "Errors that should not happen; none of them allowed anything.")
         self._gauge("build_info", How.MAX, "Always 1.", ("version",)).labels(__version__).set(1)
         for process_wide in (ProcessCollector, PlatformCollector, GCCollector):
             process_wide(registry=self.registry)

@@ -15,21 +15,6 @@ REFUSALS_INTERVAL = 60.0
 """Seconds between two lines about callers that were refused."""
 
 
-class Allows:
-    """The counts of allows of one surface, by issuer."""
-
-    def __init__(self, metrics: Metrics, surface: str) -> None:
-        self._metrics = metrics
-        self._surface = surface
-        self._counts: dict[str, Count] = {}
-
-    def of(self, issuer: str) -> Count:
-        count = self._counts.get(issuer)
-        if count is None:
-            count = self._counts[issuer] = self._metrics.decisions.of(self._surface, issuer, "allow", "")
-        return count
-
-
 class Observer:
     """Told by the engine, the key sources and the servers."""
 
@@ -59,9 +44,9 @@ class Observer:
         if self._log_denials:
             self._write_denial(surface, verdict, outcome, {"request_id": request_id, "trace_id": trace_id})
 
-    def allows(self, surface: str) -> "Allows":
-        """For counting allows as ``decided`` does."""
-        return Allows(self.metrics, surface)
+    def allows(self, surface: str, issuer: str) -> Count:
+        """For counting allows of tokens of ``issuer`` as ``decided`` does."""
+        return self.metrics.decisions.of(surface, issuer, "allow", "")
 
     def durations(self, surface: str) -> Durations:
         """For noting durations as ``took`` does."""

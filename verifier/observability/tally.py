@@ -23,7 +23,7 @@ class Count:
         self.value = 0
 
 
-class Counts(Collector):
+class TalliedCounter(Collector):
     """A counter: one ``Count`` for each combination of labels."""
 
     def __init__(self, name: str, means: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
@@ -60,7 +60,7 @@ class Durations:
         self.total += seconds
 
 
-class Histogram(Collector):
+class TalliedHistogram(Collector):
     """A histogram with one label: ``Durations`` for each of its values."""
 
     def __init__(self, name: str, means: str, label: str, bounds: Sequence[float], registry: CollectorRegistry) -> None:

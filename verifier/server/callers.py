@@ -44,7 +44,7 @@ class Callers:
             self._observer.caller_refused(UNKNOWN_CALLER, peer)
             return False
         if name:
-            self.admitted(name)
+            self.count(name)
         return True
 
     def recognise(self, peer: str, shown: Sequence[str]) -> str | None:
@@ -55,6 +55,6 @@ class Callers:
         fitting = [name for name, one in self._digests.items() if is_secret(shown[0], one.value)] if shown else []
         return fitting[0] if len(shown) == 1 and fitting else None
 
-    def admitted(self, name: str) -> None:
+    def count(self, name: str) -> None:
         """Count the caller ``name``."""
         self._observer.caller_admitted(name)

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterable, Sequence
 
-from verifier.core.identity import Remembered
 from verifier.core.verdict import Allowed, Denied
-from verifier.server.deciding import Decided, Decisions, Plainly, request_id
+from verifier.remembered import Remembered
+from verifier.server.deciding import AboutToken, Decided, Decisions, usable_id
+from verifier.server.head import Head
 from verifier.server.http import Handler, Route, Routes
-from verifier.server.lane import Head, Plain
+from verifier.server.lane import Shortcut
 from verifier.server.wire import written
 from verifier.surfaces import answer, openapi
 from verifier.surfaces.surface import Answer, Endpoint, Request, Surface
@@ -64,40 +65,39 @@ def _route(surface: Surface, endpoint: Endpoint, decisions: Decisions, max_age: 
 
     if endpoint.content_type is not None:
         return Route(handle, endpoint.content_type)
-    plain = _plain(decisions.plainly(surface.name)) if endpoint.is_plain else None
-    return Route(handle, at_once=at_once, plain=plain)
+    shortcut = _shortcut(decisions.shortcut(surface.name)) if endpoint.asks_token_only else None
+    return Route(handle, at_once=at_once, shortcut=shortcut)
 
 
-def _plain(ask: Plainly) -> Plain:
-    """Answers in bytes; those of an allow are prepared once for each identity."""
+def _shortcut(ask: AboutToken) -> Shortcut:
+    """Answers in bytes; the body of an allow is written once for each identity."""
 
-    def plain(head: Head, date: bytes) -> bytes | None:
+    def shortcut(head: Head, date: bytes) -> bytes | None:
         authorization = head.value("authorization")
         if not authorization:
             return None
-        name = request_id(head.value("x-request-id").decode("ascii"))
-        found = ask(authorization, name, head.value("traceparent").decode("ascii"))
+        request_id = usable_id(head.value("x-request-id").decode("ascii"))
+        found = ask(authorization, request_id, head.value)
         if isinstance(found, Remembered) and found.allowed is not None:
-            body = found.written
+            body = found.body
             if body is None:
-                body = found.written = answer.decision(found.allowed).body
+                body = found.body = answer.decision(found.allowed).body
         elif isinstance(found, Allowed):
             body = answer.decision(found).body
         elif isinstance(found, Denied):
             refused = answer.decision(found)
-            return written(refused._replace(headers=(*refused.headers, ("X-Request-Id", name))), b"Date: " + date)
+            return written(refused._replace(headers=(*refused.headers, ("X-Request-Id", request_id))), b"Date: " + date)
         else:
             return None
-        return b"".join(
-            (_TO_REQUEST_ID, name.encode("ascii"), _TO_LENGTH, b"%d" % len(body), _TO_DATE, date, _END, body)
-        )
+        name = request_id.encode("ascii")
+        return b"".join((_TO_REQUEST_ID, name, _TO_LENGTH, b"%d" % len(body), _TO_DATE, date, _TO_BODY, body))
 
-    return plain
+    return shortcut
 
 
-# The head of an allow, in pieces between those that differ.
+# The head of an allow, in pieces: what differs goes between them, which is twice as fast as a template.
 _HEADERS = (*answer.as_json(200, None).headers, ("X-Request-Id", "|"))
-_TO_REQUEST_ID, _TO_LENGTH, _TO_DATE, _END = (
+_TO_REQUEST_ID, _TO_LENGTH, _TO_DATE, _TO_BODY = (
     written(Answer(200, _HEADERS, b""), b"Date: |").replace(b"Content-Length: 0", b"Content-Length: |").split(b"|")
 )
 

@@ -5,13 +5,14 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from typing import NamedTuple
 
-from verifier.core.identity import Remembered
 from verifier.core.reasons import Reason
 from verifier.core.verdict import Denied, Verdict
 from verifier.engine import Engine, Question
 from verifier.observability.observer import Observer
+from verifier.remembered import Remembered
 from verifier.surfaces.identity_headers import IdentityHeaders
 from verifier.surfaces.surface import Answer, Asked, Exchange, Request
 
@@ -26,9 +27,9 @@ _OUT_OF_TIME = Denied(
 _POSING = Denied(Reason.MALFORMED_REQUEST, "the gateway must drop headers with underscores that stand for ours")
 
 
-Plainly = Callable[[bytes, str, str], Remembered | Verdict | None]
-"""From ``Authorization``, the request's id and its ``traceparent`` (empty for none) to what is known of the token, with
-its ``allowed``, or to a verdict; None where it takes I/O. Raises ``ValueError``."""
+AboutToken = Callable[[bytes, str, Callable[[str], bytes]], Remembered | Verdict | None]
+"""From ``Authorization``, the request's id and its headers to what is known of the token, with its ``allowed``, or to a
+verdict; None where it takes I/O. Raises ``ValueError``."""
 
 
 class Decided(NamedTuple):
@@ -65,15 +66,11 @@ class Decisions:
     ) -> Decided | None:
         """What ``decide`` says, or None where it takes I/O or more than verdicts. Raises what ``read`` raises."""
         began = time.perf_counter()
-        asked = (self._refused(request) if for_gateways else None) or read(request)
-        if isinstance(asked, Exchange):
-            return None
-        verdicts = (asked,) if isinstance(asked, Denied) else self._now(asked)
-        if verdicts is None:
-            return None
-        request_id = _request_id(request, "")
-        self._tell(surface, verdicts, request, request_id, began)
-        return Decided(verdicts, asked if isinstance(asked, Denied) else None, request_id)
+        asked = self._asked(request, read, for_gateways=for_gateways)
+        if isinstance(asked, Denied):
+            return self._told(surface, request, (asked,), began, refused=asked)
+        verdicts = None if isinstance(asked, Exchange) else _complete(self._now(asked))
+        return None if verdicts is None else self._told(surface, request, verdicts, began)
 
     async def decide(
         self,
@@ -89,49 +86,61 @@ class Decisions:
         Raises nothing but ``CancelledError`` and what ``read`` raises.
         """
         began = time.perf_counter()
-        asked = (self._refused(request) if for_gateways else None) or read(request)
-        request_id = _request_id(request, asked.request_id if isinstance(asked, Exchange) else "")
-        refused, answer = asked if isinstance(asked, Denied) else None, None
-        verdicts: Sequence[Verdict]
+        asked = self._asked(request, read, for_gateways=for_gateways)
         if isinstance(asked, Denied):
-            verdicts = (asked,)
-        elif isinstance(asked, Exchange):
-            settled = asked.settle((await self._all((asked.question,), within))[0], self.clock())
-            verdicts, answer = (settled.verdict,), settled.answer
-            if settled.policy is not None:
-                self._observer.policy_given(settled.policy)
-        else:
-            verdicts = await self._all(asked, within)
-        self._tell(surface, verdicts, request, request_id, began)
-        return Decided(verdicts, refused, request_id, answer)
+            return self._told(surface, request, (asked,), began, refused=asked)
+        if not isinstance(asked, Exchange):
+            return self._told(surface, request, await self._all(asked, within), began)
+        settled = asked.settle((await self._all((asked.question,), within))[0], self.clock())
+        if settled.policy is not None:
+            self._observer.policy_given(settled.policy)
+        return self._told(surface, request, (settled.verdict,), began, name=asked.request_id, answer=settled.answer)
 
-    def plainly(self, surface: str) -> "Plainly":
-        """What answers whether the token of an ``Authorization`` header is good, and nothing else, for ``surface``."""
+    def shortcut(self, surface: str) -> AboutToken:
+        """For questions of ``surface`` that are about the token of an ``Authorization`` header alone. Does what
+        ``decide_now`` does, without a ``Request``."""
         engine, observer = self._engine, self._observer
-        durations, allows = observer.durations(surface), observer.allows(surface)
+        durations = observer.durations(surface)
+        allows = cache(partial(observer.allows, surface))
 
-        def ask(authorization: bytes, request_id: str, trace_parent: str) -> Remembered | Verdict | None:
+        def ask(authorization: bytes, request_id: str, header: Callable[[str], bytes]) -> Remembered | Verdict | None:
             if authorization[:7] != b"Bearer ":  # as it is usually spelled
                 return None
             began = time.perf_counter()
-            known = engine.recall(authorization[7:])
+            known = engine.repeat(authorization[7:])
             if known is not None:
-                allows.of(known.identity.issuer_name).value += 1
+                allows(known.identity.issuer_name).value += 1
                 durations.add(time.perf_counter() - began)
                 return known
             verdict = engine.decide_now(Question((authorization.decode("ascii"),)))
             if verdict is not None:
-                observer.decided(surface, verdict, request_id, _trace_of(trace_parent))
+                trace_id = _trace_of(header("traceparent").decode("ascii"))
+                observer.decided(surface, verdict, request_id, trace_id)
                 durations.add(time.perf_counter() - began)
             return verdict
 
         return ask
 
-    def _tell(self, surface: str, verdicts: Sequence[Verdict], request: Request, request_id: str, began: float) -> None:
-        trace_id = _trace_id(request)
+    def _asked(self, request: Request, read: Callable[[Request], Asked], *, for_gateways: bool) -> Asked:
+        return (self._refused(request) if for_gateways else None) or read(request)
+
+    def _told(
+        self,
+        surface: str,
+        request: Request,
+        verdicts: Sequence[Verdict],
+        began: float,
+        *,
+        refused: Denied | None = None,
+        name: str = "",
+        answer: Answer | None = None,
+    ) -> Decided:
+        """Tell the observer. ``name`` is what whoever asks calls the request, where its body says so."""
+        request_id, trace_id = _request_id(request, name), _trace_id(request)
         for verdict in verdicts:
             self._observer.decided(surface, verdict, request_id, trace_id)
         self._observer.took(surface, time.perf_counter() - began)
+        return Decided(verdicts, refused, request_id, answer)
 
     def _refused(self, request: Request) -> Denied | None:
         """Why a gateway's question is not even read."""
@@ -139,23 +148,13 @@ class Decisions:
             return _UNTRUSTED
         return _POSING if self.identity.is_posed_as(request.headers) else None
 
-    def _now(self, asked: Sequence[Question | Denied]) -> Sequence[Verdict] | None:
-        """The verdicts in order, if none takes I/O."""
-        verdicts = []
-        for question in asked:
-            verdict = question if isinstance(question, Denied) else self._engine.decide_now(question)
-            if verdict is None:
-                return None
-            verdicts.append(verdict)
-        return verdicts
+    def _now(self, asked: Sequence[Question | Denied]) -> list[Verdict | None]:
+        return [question if isinstance(question, Denied) else self._engine.decide_now(question) for question in asked]
 
     async def _all(self, asked: Sequence[Question | Denied], within: float | None) -> Sequence[Verdict]:
         """The verdicts in order; those that take I/O wait side by side."""
-        now = [question if isinstance(question, Denied) else self._engine.decide_now(question) for question in asked]
-        decided = [verdict for verdict in now if verdict is not None]
-        if len(decided) == len(now):
-            return decided
-        return await asyncio.gather(
+        now = self._now(asked)
+        return _complete(now) or await asyncio.gather(
             *(self._later(question, verdict, within) for question, verdict in zip(asked, now, strict=True))
         )
 
@@ -174,12 +173,18 @@ class Decisions:
         return deciding.result() if done else _OUT_OF_TIME
 
 
+def _complete(verdicts: Sequence[Verdict | None]) -> Sequence[Verdict] | None:
+    """None where one is missing."""
+    made = [verdict for verdict in verdicts if verdict is not None]
+    return made if len(made) == len(verdicts) else None
+
+
 def _request_id(request: Request, told: str) -> str:
     values = (told,) if told else request.values("x-request-id")
-    return request_id(values[0] if len(values) == 1 else "")
+    return usable_id(values[0] if len(values) == 1 else "")
 
 
-def request_id(told: str) -> str:
+def usable_id(told: str) -> str:
     """What the client calls the request, if that can be told to others, or a new name."""
     return told if told and _REQUEST_ID.fullmatch(told) else next(_NAMES)
 

@@ -7,8 +7,9 @@ every good identity and make each of them cost a signature again.
 from collections import OrderedDict
 from collections.abc import Callable
 
-from verifier.core.identity import Identity, Remembered
+from verifier.core.identity import Identity
 from verifier.core.keys import Key
+from verifier.remembered import Remembered
 
 BAD_SHARE = 10
 """The room for bad tokens is this many times smaller than the one for good tokens."""
@@ -35,7 +36,7 @@ class MemoryCache:
             entry = room.entries.get(digest)
             if entry is None:
                 return None
-        if self._clock() < entry.until:
+        if self._clock() < entry.kept_until:
             return entry
         del room.entries[digest]
         return None

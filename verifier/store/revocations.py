@@ -1,9 +1,10 @@
 """The list of revocations, in memory for every decision: what it is to the others, and that of one process."""
 
+from collections.abc import Awaitable, Callable
 from time import time
 from typing import Protocol
 
-from verifier.core.revocation import Revocation, Revocations
+from verifier.core.revocation import Lift, Revocation, Revocations
 from verifier.ports import SourceUnavailable
 
 
@@ -80,3 +81,25 @@ class LocalList:
         self.held.remove_ended(time())
         if len(self.held) >= self._max_entries:
             raise RevocationsFull
+
+
+class TellingList(LocalList):
+    """That of a process which has workers: they are told of each change before it counts as made."""
+
+    def __init__(
+        self, max_entries: int, held: Revocations, tell: Callable[[Revocation | Lift], Awaitable[None]]
+    ) -> None:
+        super().__init__(max_entries, held)
+        self._tell = tell
+
+    async def revoke(self, revocation: Revocation) -> None:
+        await super().revoke(revocation)
+        await self._tell(revocation)
+
+    async def lift(self, revocation_id: str) -> bool:
+        revocation = self.held.get(revocation_id)  # whose end the workers must know
+        if revocation is None:
+            return False
+        self.held.remove(revocation_id)
+        await self._tell(Lift(revocation_id, revocation.expires_at))
+        return True

@@ -8,7 +8,7 @@ from verifier.core.routes import Target
 from verifier.core.verdict import Allowed, Denied, Verdict
 from verifier.engine import Question
 from verifier.surfaces import answer, openapi
-from verifier.surfaces.surface import ANY, Answer, Asked, Endpoint, Request, Surface, mistaken
+from verifier.surfaces.surface import ANY, Answer, Asked, Endpoint, Request, Surface, taken_for
 
 Told = tuple[str, str, str]
 """Method, host and request target of the original request, as they came."""
@@ -94,7 +94,7 @@ def malformed(detail: str) -> Denied:
 
 
 def _question(request: Request, method: str, host: str, target: str) -> Question | Denied:
-    if not _MEANINGFUL.isdisjoint(mistaken(request.headers)):
+    if not _MEANINGFUL.isdisjoint(taken_for(request.headers)):
         return malformed("the gateway must drop headers with underscores: services take them for those with dashes")
     if request.values(_PATH_OVERRIDE):
         return malformed("the request has a header that overrides its path (X-Rewrite-URL)")

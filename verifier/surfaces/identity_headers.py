@@ -12,7 +12,7 @@ from urllib.parse import quote
 from verifier.core import claim_path
 from verifier.core.claim_path import ClaimPath
 from verifier.core.verdict import Principal
-from verifier.surfaces.surface import mistaken
+from verifier.surfaces.surface import taken_for
 
 OMITTED = "X-Auth-Omitted"
 
@@ -35,7 +35,7 @@ class IdentityHeaders:
     def is_posed_as(self, headers: Iterable[str]) -> bool:
         """Whether a client sent one of these (``headers`` are in lower case) with other characters for dashes: some
         services take them for the same (CGI, WSGI), and a gateway that copies ours does not overwrite them."""
-        return not self._names.isdisjoint(mistaken(headers))
+        return not self._names.isdisjoint(taken_for(headers))
 
     def of(self, principal: Principal | None) -> list[tuple[str, str]]:
         """The headers for ``principal``; all are empty where there is none.

@@ -29,9 +29,9 @@ class Request(NamedTuple):
         return tuple(self.headers.get(name, ()))
 
 
-def mistaken(names: Iterable[str]) -> Iterator[str]:
-    """Names with dashes for which some of ``names`` (lower case) stand, where an application takes every other
-    character for a dash (CGI)."""
+def taken_for(names: Iterable[str]) -> Iterator[str]:
+    """The names with dashes that an application (CGI, WSGI) takes ``names`` (lower case) for, where they have other
+    characters."""
     return (_OTHER.sub("-", name) for name in names if _OTHER.search(name))
 
 
@@ -81,8 +81,9 @@ class Endpoint:
     carries the identity headers. ``openapi`` describes one method (OpenAPI 3.1, Operation Object), None where it would
     say nothing. ``holdable`` names the headers that an allow depends on, where a gateway may hold it (if that is
     configured); none where it may not. ``unreadable`` is the status for a request to here that HTTP itself refuses,
-    where the usual ones would be an error to the gateway. ``is_plain``: it asks whether the token of the
-    ``Authorization`` header is good and nothing else, and answers plainly.
+    where the usual ones would be an error to the gateway. ``asks_token_only``:
+    ``read`` asks about the token of the ``Authorization`` header and nothing else, and ``write`` is
+    ``answer.decision``; the fast lane then calls neither.
     """
 
     path: str
@@ -95,7 +96,7 @@ class Endpoint:
     for_gateways: bool = False
     holdable: Callable[[Request], tuple[str, ...]] = lambda _: ()
     unreadable: int | None = None
-    is_plain: bool = False
+    asks_token_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ SURFACE = Surface(
             content_type=None,
             read=read_header,
             write=write,
-            is_plain=True,
+            asks_token_only=True,
             openapi={
                 "summary": "Verify the token of the Authorization header",
                 "security": [{"bearer": []}],

@@ -18,14 +18,9 @@ from benchmarks.suite.row import Place, Running
 from benchmarks.suite.tokens import AUDIENCE, ISSUER, Tokens
 from tests.redis_servers import program as redis_program
 from tests.support import free_port
-from verifier.config import Settings
 
 PROGRAM = Path(sys.executable).with_name("verifier")
 Server = Callable[[Place, Tokens], Any]
-
-
-def has_setting(name: str) -> bool:
-    return name in Settings.model_fields
 
 
 def configuration(tokens: Tokens, **changes: Any) -> dict[str, Any]:

@@ -32,7 +32,7 @@ BARE = b"GET /verify HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 def _prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that the workers of a supervisor in this process are told, and give up, sooner."""
     monkeypatch.setattr(workers, "OBEY", 0.5)
-    monkeypatch.setattr(workers, "ANSWER", 0.3)
+    monkeypatch.setattr(workers, "ANSWER_WITHIN", 0.3)
     monkeypatch.setattr(workers, "POLL", 0.1)
     monkeypatch.setattr(workers, "HASTY", 0.1)
     monkeypatch.setattr(workers, "LONGEST_PAUSE", 0.5)
