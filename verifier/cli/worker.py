@@ -1,4 +1,4 @@
-"""A worker's process, which ``verifier serve`` starts. It is no command: its one argument is a descriptor."""
+"""A worker's process, which ``verifier serve`` starts. It is no command: its first argument is a descriptor."""
 
 import signal
 import socket

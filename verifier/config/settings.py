@@ -230,8 +230,8 @@ class Settings(BaseSettings):
         1,
         ge=1,
         le=64,
-        description="Processes that share the ports, one for each core to use. `limits`, `cache.max_entries` and "
-        "connections to Redis are for each of them.",
+        description="Processes that share the ports, 1 to 64: one for each core to use. `limits`, `cache.max_entries` "
+        "and connections to Redis are for each of them.",
     )
     ops: OpsSettings = OpsSettings()
     grpc: GrpcSettings = GrpcSettings()

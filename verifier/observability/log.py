@@ -37,6 +37,7 @@ FIELDS = frozenset(
         "kind",
         "library",
         "ops",
+        "pid",
         "reason",
         "request_id",
         "status",
