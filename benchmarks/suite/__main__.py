@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.suite import chart, plan, report
-from benchmarks.suite.machine import cores
+from benchmarks.suite.machine import cores, polls_when_idle
 from benchmarks.suite.run import FULL, QUICK, Suite
 from tests.e2e.gateways.programs import find
 
@@ -24,7 +24,12 @@ def arguments() -> argparse.Namespace:
         "--only", nargs="+", metavar="NAME", help="what begins so: rows, latency, memory, start; --list shows all"
     )
     parser.add_argument("--list", action="store_true", help="show what can be measured, and end")
-    parser.add_argument("--no-spinners", action="store_true", help="let the core of the load go idle between answers")
+    parser.add_argument(
+        "--spinners",
+        action=argparse.BooleanOptionalAction,
+        default=not polls_when_idle(),
+        help="keep the core of the load from going idle between answers (default: where an idle core sleeps at once)",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where results.json, results.md and chart.png go")
     return parser.parse_args()
 
@@ -49,7 +54,7 @@ def main() -> int:
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         extent, only = QUICK if asked.quick else FULL, asked.only or ()
-        results = Suite(Path(folder), layout, extent, only, console, spin=not asked.no_spinners).run()
+        results = Suite(Path(folder), layout, extent, only, console, spin=asked.spinners).run()
     if find_spec("matplotlib") is None:
         results.left_out["the chart"] = "matplotlib is not installed (make bench does)"
     else:
