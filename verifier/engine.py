@@ -233,7 +233,7 @@ class Engine:
         raise _Wait(_Step.ANSWER, inquiry.candidates[0], inquiry.digest, inquiry)
 
     def _verify(
-        self, parsed: token.Token, digest: bytes, content: str, issuer: Issuer, progress: "_Progress"
+        self, parsed: token.Token, digest: bytes, content: bytes, issuer: Issuer, progress: "_Progress"
     ) -> Identity:
         """Whether the issuer signed it. Refusals before the key is known are cheap and not cached."""
         signature.check_algorithm(parsed, issuer)

@@ -21,7 +21,7 @@ class Inquiry:
 
     text: str
     digest: bytes
-    content: str
+    content: bytes
     candidates: tuple[Issuer, ...]
     signed: Identity | None = None
 

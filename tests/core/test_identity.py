@@ -1,5 +1,4 @@
 import json
-import secrets
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +15,7 @@ from verifier.core.verdict import Denied, Principal
 
 ISSUER = issuer()
 ASKED = issuer(introspection=Introspection(Introspect.ALWAYS, None, ttl=60.0, denial_ttl=5.0))
-CONTENT = secrets.token_hex(32)
+CONTENT = bytes(range(32))
 
 
 def loaded(made: PrivateKey, **members: Any) -> Key:

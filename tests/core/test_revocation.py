@@ -41,7 +41,7 @@ def refuses(
     now: float = NOW,
 ) -> bool:
     try:
-        revocations.check(by or principal(), content, at, now)
+        revocations.check(by or principal(), bytes.fromhex(content), at, now)
     except Rejected as refusal:
         return refusal.reason is Reason.REVOKED
     return False
@@ -172,7 +172,7 @@ def test_the_clients_are_those_that_the_issuer_names_by_its_claims() -> None:
 )
 def test_the_detail_says_what_helps_and_nothing_of_the_list(kind: Kind, value: str | float, detail: str) -> None:
     with pytest.raises(Rejected) as refusal:
-        Revocations([revoked(kind, value, reason="private")]).check(principal(), DIGEST, TENANTS, NOW)
+        Revocations([revoked(kind, value, reason="private")]).check(principal(), bytes.fromhex(DIGEST), TENANTS, NOW)
     assert refusal.value.detail == detail
 
 

@@ -24,7 +24,7 @@ class Identity(NamedTuple):
     issuer_name: str
     fingerprint: str
     key: Key | None
-    content: str
+    content: bytes
     outcome: Principal | Denied
     until: float | None = None
 
@@ -51,7 +51,7 @@ def pack(identity: Identity) -> bytes:
             "issuer": identity.issuer_name,
             "fingerprint": identity.fingerprint,
             "key": None if key is None else [key.kid, key.algorithm, key.issuer, key.thumbprint],
-            "content": identity.content,
+            "content": identity.content.hex(),
             "claims": outcome.claims if isinstance(outcome, Principal) else None,
             "denied": [outcome.reason, outcome.detail] if isinstance(outcome, Denied) else None,
             "until": identity.until,
@@ -69,7 +69,7 @@ def unpack(entry: bytes, candidates: Iterable[Issuer], held: HeldKeys, now: floa
             issuer_name=issuer.name,
             fingerprint=packed["fingerprint"],
             key=_key(packed["key"], held(issuer)),
-            content=str(packed["content"]),
+            content=bytes.fromhex(packed["content"]),
             outcome=_outcome(packed, issuer),
             until=packed["until"],
         )

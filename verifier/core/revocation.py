@@ -103,7 +103,7 @@ class Revocations:
         for revocation in [held for held in self._held.values() if now >= held.expires_at]:
             self.remove(revocation.id)
 
-    def check(self, principal: Principal, content: str, issuer: Issuer, now: float) -> None:
+    def check(self, principal: Principal, content: bytes, issuer: Issuer, now: float) -> None:
         """Raises ``Rejected``: ``revoked``. ``content`` is the digest of the token (``token.content_digest``)."""
         if not self._held:
             return
@@ -160,8 +160,8 @@ def _time(value: object) -> float:
     return float(value)
 
 
-def _shown(principal: Principal, content: str, issuer: Issuer) -> Iterator[tuple[Kind, str]]:
-    yield Kind.CONTENT, content
+def _shown(principal: Principal, content: bytes, issuer: Issuer) -> Iterator[tuple[Kind, str]]:
+    yield Kind.CONTENT, content.hex()
     if principal.token_id is not None:
         yield Kind.TOKEN_ID, principal.token_id
     if principal.subject is not None:

@@ -82,7 +82,7 @@ def _one_token(text: str, issuer: Issuer, issuers: Issuers, end: float) -> End:
         if issuer not in candidates:
             names = " or ".join(candidate.name for candidate in candidates)
             raise ValueError(f"token: it is opaque, and {names} is asked about it; name that as issuer")
-        return Kind.CONTENT, tokens.content_digest(text, opaque=True), end
+        return Kind.CONTENT, tokens.content_digest(text, opaque=True).hex(), end
     try:
         claims = tokens.parse(text).unverified_claims
     except Rejected as refusal:
@@ -90,7 +90,7 @@ def _one_token(text: str, issuer: Issuer, issuers: Issuers, end: float) -> End:
     named = claims.get("iss")
     if not isinstance(named, str) or named not in issuer.identifiers:
         raise ValueError("token: its iss is not that of the issuer")
-    content = tokens.content_digest(text, opaque=False)
+    content = tokens.content_digest(text, opaque=False).hex()
     if not issuer.has_keys:  # only its answers count, and they need not repeat what the token says
         return Kind.CONTENT, content, end
     if "exp" in claims:

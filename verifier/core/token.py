@@ -41,9 +41,9 @@ class Token(NamedTuple):
         return "Token(…)"
 
     @property
-    def content(self) -> str:
+    def content(self) -> bytes:
         """The ``content_digest`` of its text."""
-        return hashlib.sha256(self.signing_input).hexdigest()
+        return hashlib.sha256(self.signing_input).digest()
 
 
 def check_size(text: str, max_bytes: int) -> None:
@@ -80,14 +80,14 @@ _SHORT_HEADER = 512
 _known_header = lru_cache(1_024)(_header)
 
 
-def content_digest(text: str, *, opaque: bool) -> str:
+def content_digest(text: str, *, opaque: bool) -> bytes:
     """What tells this token from others: SHA-256 of its header and payload, or of all of an opaque one.
 
     Without the signature, as an ECDSA signature can be turned into another that holds too.
     """
     segments = None if opaque else _SEGMENTS.fullmatch(text)
     content = text if segments is None else text[: segments.end(2)]
-    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()
 
 
 def is_opaque(text: str) -> bool:
