@@ -113,7 +113,7 @@ class Lane:
 
     def _by_route(self, peer: Peer) -> bytes | None:
         method, target = self._head.target()
-        if method not in METHODS or not target.startswith("/") or "#" in target:
+        if method not in METHODS or "#" in target:
             return None
         path = target.partition("?")[0]
         at_once = self._find(method, path)
