@@ -369,6 +369,13 @@ async def test_a_defect_in_the_lane_is_counted_and_costs_no_answer(monkeypatch: 
     assert "verifier_defects_total 1.0" in server.counts()
 
 
+async def test_a_trace_that_is_no_text_is_no_reason_to_decide_twice() -> None:
+    fast, slow = Server(fast_lane=True), Server(fast_lane=False)
+    asked = get(b"/verify", b"traceparent: \xff")
+    assert await fast.feed([asked]) == await slow.feed([asked])
+    assert fast.counts() == slow.counts()
+
+
 async def test_a_request_that_waits_is_decided_once_before_aiohttp_decides_it() -> None:
     server = Server(fast_lane=True)
     server.source.keys, server.source.upcoming = None, [KEYS]

@@ -114,7 +114,7 @@ class Decisions:
                 return known
             verdict = engine.decide_now(Question((authorization.decode("ascii"),)))
             if verdict is not None:
-                trace_id = _trace_of(header("traceparent").decode("ascii"))
+                trace_id = _trace_of(header("traceparent").decode("latin-1"))  # any byte, once it is decided
                 observer.decided(surface, verdict, request_id, trace_id)
                 durations.add(time.perf_counter() - began)
             return verdict
