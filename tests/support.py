@@ -21,7 +21,7 @@ from aiohttp import web
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
-from verifier.app import Service, serving
+from verifier.app import Configuration, Service, serving
 from verifier.config import Settings
 from verifier.core import base64url
 from verifier.core.algorithms import KEY_TYPE
@@ -287,9 +287,10 @@ _PORTS = _ports()
 
 
 @asynccontextmanager
-async def serve(made: Settings) -> AsyncIterator[Client]:
+async def serve(made: Settings, configuration: Configuration | None = None) -> AsyncIterator[Client]:
     stream = io.StringIO()
-    async with serving(made, open_log("json", "debug", stream)) as service, aiohttp.ClientSession() as http:
+    running = serving(made, open_log("json", "debug", stream), configuration=configuration)
+    async with running as service, aiohttp.ClientSession() as http:
         yield Client(service, http, stream)
 
 

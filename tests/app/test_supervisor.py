@@ -1,16 +1,14 @@
 """Several processes that are one service."""
 
 import asyncio
-import io
 import json
 import os
 import signal
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +17,11 @@ import aiohttp
 import pytest
 
 from tests import tls
+from tests.app.processes import a_worker, children, lives, program, supervised
 from tests.grpc_check import check, check_request
 from tests.redis_servers import RedisServer
-from tests.support import AUD, Client, FakeIssuer, eventually, free_port, settings
-from verifier.app import supervising, supervisor, workers
-from verifier.observability.log import open_log
+from tests.support import AUD, Client, FakeIssuer, eventually, free_port
+from verifier.app import supervisor, workers
 
 BARE = b"GET /verify HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -47,93 +45,8 @@ def several(issuer: FakeIssuer, admin_token_file: Path) -> dict[str, Any]:
         "ops": {"listen": "127.0.0.1:0", "admin_token_file": str(admin_token_file)},
         "issuers": [{"name": "main", "issuer": issuer.url, "audiences": [AUD]}],
         "stop_timeout": "5s",
+        "drain_delay": "0s",
     }
-
-
-@asynccontextmanager
-async def supervised(config: dict[str, Any]) -> AsyncIterator[Client]:
-    """Workers, and their supervisor in this process. Connections are not kept: each may get another worker."""
-    made = settings(*config["issuers"], **{name: value for name, value in config.items() if name != "issuers"})
-    stream = io.StringIO()
-    connector = aiohttp.TCPConnector(force_close=True, limit=0)
-    async with (
-        supervising(made, open_log("json", "debug", stream)) as service,
-        aiohttp.ClientSession(connector=connector) as http,
-    ):
-        yield Client(service, http, stream)
-
-
-@dataclass
-class Program:
-    """``verifier serve`` as a process of its own."""
-
-    process: asyncio.subprocess.Process
-    lines: list[dict[str, Any]] = field(default_factory=list)
-    text: str = ""
-
-    async def read(self) -> None:
-        assert self.process.stderr is not None
-        async for line in self.process.stderr:
-            self.text += line.decode()
-            with suppress(ValueError):
-                self.lines.append(json.loads(line))
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        return [line for line in self.lines if line.get("event") == name]
-
-    @property
-    def address(self) -> str:
-        return str(self.events("serving")[0]["address"])
-
-    @property
-    def place(self) -> tuple[str, int]:
-        host, _, port = self.address.rpartition(":")
-        return host, int(port)
-
-
-@asynccontextmanager
-async def program(config: dict[str, Any], folder: Path) -> AsyncIterator[Program]:
-    """From when it serves, or has ended."""
-    file = folder / "verifier.json"
-    file.write_text(json.dumps(config))
-    process = await asyncio.create_subprocess_exec(
-        Path(sys.executable).parent / "verifier",
-        *("serve", "--config", file),
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,
-    )
-    made = Program(process)
-    reading = asyncio.create_task(made.read())
-    try:
-        await eventually(lambda: made.events("serving") or reading.done(), within=20)
-        yield made
-    finally:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
-        await reading
-
-
-def children(of: int) -> set[int]:
-    """The workers of a process that live."""
-    found = set()
-    for place in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            state, parent = (place / "stat").read_text().rpartition(")")[2].split()[:2]
-            if int(parent) == of and state != "Z" and "verifier.cli.worker" in (place / "cmdline").read_text():
-                found.add(int(place.name))
-    return found
-
-
-def lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def a_worker() -> int:
-    return min(children(os.getpid()))
 
 
 async def replaced(client: Client, times: int = 1) -> None:

@@ -17,7 +17,7 @@ from verifier.observability.log import open_log
 from verifier.observability.metrics import Metrics
 from verifier.observability.observer import Observer
 from verifier.server.deciding import Decisions
-from verifier.server.http import Bounds, HttpServer
+from verifier.server.http import Bounds, HttpServer, Offer
 
 
 @pytest.fixture
@@ -281,9 +281,8 @@ async def test_an_answer_that_has_begun_is_not_begun_again(client: Client) -> No
         output_size = 1
 
     request: Any = type("Request", (), {"writer": Begun()})()
-    server = HttpServer(
-        {}, Bounds(8190, 1024, 1, 1.0, 1.0), Observer(Metrics(), open_log("json", "error"), log_denials=False)
-    )
+    observer = Observer(Metrics(), open_log("json", "error"), log_denials=False)
+    server = HttpServer(Offer({}, Bounds(8190, 1024, 1, 1.0, 1.0)), observer)
     with pytest.raises(ConnectionError):
         server().handle_error(request, 400)
 

@@ -28,7 +28,7 @@ from verifier.server import data_port
 from verifier.server.callers import Callers
 from verifier.server.deciding import Decisions
 from verifier.server.head import MOST_SHAPES, Head, shape_of
-from verifier.server.http import Bounds, Door, HttpServer
+from verifier.server.http import Bounds, Door, HttpServer, Offer
 from verifier.server.lane import LONGEST, MOST_PIPELINED, Lane, Peer
 from verifier.server.wire import written
 from verifier.store.memory import MemoryCache
@@ -92,13 +92,13 @@ class Server:
         )
         decisions = Decisions(self.engine, observer, IdentityHeaders(), lambda: NOW)
         known = None if callers is None else Callers(callers, lambda _: False, observer)
-        self.http = HttpServer(
+        offer = Offer(
             data_port.routes(surfaces(), decisions),
             Bounds(header_bytes=20_000, body_bytes=2_000, connections=10, read_timeout=30, keepalive_timeout=75),
-            observer,
             unreadable=data_port.unreadable(surfaces()),
             door=Door(known, fast_lane=fast_lane),
         )
+        self.http = HttpServer(offer, observer)
 
     async def feed(self, pieces: Sequence[bytes], transport: Transport | None = None) -> tuple[bytes, bool]:
         """What comes back, dates and ids that were made up apart; and whether the connection was closed."""

@@ -4,54 +4,31 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
 from socket import socket
 from typing import TYPE_CHECKING
 
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
-from verifier.app.entrance import configured_surfaces, data_bounds, open_door, within
-from verifier.app.issuers import key_sources, open_introspectors
-from verifier.app.replicas import engine_limits, open_store, revocation_list, shared_identities
-from verifier.config import Settings
-from verifier.config.issuers import core_issuer
-from verifier.config.routes import core_routes
-from verifier.core import claim_path
+from verifier.app.entrance import within
+from verifier.app.generation import Generation, Ground, generation
+from verifier.app.replicas import open_store, revocation_list
+from verifier.config import Settings, renewal
 from verifier.core.issuer import Issuers
 from verifier.core.revocation import Revocations
-from verifier.core.routes import Routes as RouteTable
-from verifier.engine import Engine
 from verifier.observability.log import Logger
 from verifier.observability.metrics import Metrics
 from verifier.observability.observer import Observer
-from verifier.ports import Sources
-from verifier.remote.http import HttpClient, open_session
-from verifier.server import data_port
-from verifier.server.deciding import Decisions
-from verifier.server.http import Bounds, Door, HttpServer
+from verifier.remote.http import open_session
+from verifier.server.http import Bounds, HttpServer
 from verifier.server.listening import Close, serve_http
 from verifier.server.ops_port import Gauges
 from verifier.server.readiness import Readiness
 from verifier.store.memory import MemoryCache
 from verifier.store.revocations import RevocationList
-from verifier.surfaces.identity_headers import IdentityHeaders
 
 if TYPE_CHECKING:
-    from verifier.server.grpc_port import GrpcPort
-
-
-@dataclass(frozen=True, slots=True)
-class Assembly:
-    """What decides and what says how it fares, with ports that are not open yet."""
-
-    data: HttpServer
-    grpc: "GrpcPort | None"
-    gauges: Gauges
-    readiness: Readiness
-    revocations: RevocationList
-    issuers: Issuers
-    observer: Observer
+    from verifier.server.grpc_port import Check, GrpcPort
 
 
 def observing(settings: Settings, log: Logger, lines_dropped: Callable[[], int]) -> Observer:
@@ -61,69 +38,143 @@ def observing(settings: Settings, log: Logger, lines_dropped: Callable[[], int])
     return Observer(metrics, log, log_denials=settings.log.denials)
 
 
+class Assembly:
+    """What decides and what says how it fares, by the generation of now. Its ports are opened by ``open_ports``."""
+
+    def __init__(self, ground: Ground, first: Generation) -> None:
+        self._ground = ground
+        self._now = first
+        self._retiring: set[asyncio.Task[None]] = set()
+        self.data = HttpServer(first.offer, ground.observer)
+        self.grpc = self._grpc_port()
+        self.readiness, self.gauges = self._readiness(), self._gauges()
+
+    @property
+    def settings(self) -> Settings:
+        return self._now.settings
+
+    @property
+    def issuers(self) -> Issuers:
+        return self._now.issuers
+
+    @property
+    def revocations(self) -> RevocationList:
+        return self._ground.revocations
+
+    async def prepare(self, settings: Settings) -> Generation:
+        """What is to take the place of the generation of now, or to be ended. Nobody asks it yet.
+
+        Raises ``ConfigError`` where files of the data port cannot be used.
+        """
+        return await generation(self._ground, settings, self._now)
+
+    def switch(self, made: Generation) -> None:
+        """Decide everything that is asked from now on by ``made``. Decisions under way are still the old one's."""
+        before, self._now = self._now, made
+        self._ground.cache.resize(made.settings.cache.max_entries, made.settings.cache.max_ttl)
+        self._ground.cache.forget(renewal.changed_issuers(before.settings, made.settings))
+        self.data.offer(made.offer)
+        if self.grpc is not None:
+            self.grpc.check = self._check()
+        self.readiness, self.gauges = self._readiness(), self._gauges()
+        retiring = asyncio.create_task(before.end(made))
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
+
+    async def discard(self, made: Generation) -> None:
+        """End what was prepared, and is not switched to."""
+        await made.end(self._now)
+
+    def drain(self) -> None:
+        """Not be ready any more, and have each connection end with its next answer."""
+        self.data.drain()
+
+    async def end(self) -> None:
+        for retiring in self._retiring:
+            retiring.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
+        await self._now.end()
+
+    def _readiness(self) -> Readiness:
+        without_keys = any(not issuer.has_keys for issuer in self._now.issuers)
+        return Readiness(
+            self._now.sources, self.revocations, without_keys=without_keys, is_draining=lambda: self.data.draining
+        )
+
+    def _gauges(self) -> Gauges:
+        ground, now = self._ground, self._now
+        return Gauges(
+            ground.observer.metrics,
+            now.sources,
+            now.introspectors,
+            ground.cache,
+            ground.revocations,
+            lambda: self.data.open,
+        )
+
+    def _check(self) -> "Check":
+        from verifier.server.grpc_port import Check  # noqa: PLC0415 - needs the extra
+
+        known = self._now.offer.door.callers
+        admit = None if known is None else known.admit
+        return Check(self._now.decisions, self._ground.observer, within(self.settings.trusted_proxies), admit)
+
+    def _grpc_port(self) -> "GrpcPort | None":
+        if self.settings.grpc.listen is None:
+            return None
+        from verifier.server.grpc_port import GrpcPort  # noqa: PLC0415 - likewise
+
+        bounds = self._now.offer.bounds
+
+        def is_ready() -> bool:  # of now, whatever generation it is
+            return self.readiness.is_ready()
+
+        return GrpcPort(self._check(), is_ready, bounds.connections, shared=self.settings.workers > 1)
+
+
 async def assemble(
     settings: Settings, observer: Observer, stack: AsyncExitStack, held: Revocations | None = None
 ) -> Assembly:
-    """Put together and started inside out: Redis, keys, revocations, what decides. ``stack`` stops it in the opposite
+    """Put together and started inside out: Redis, keys, what decides, revocations. ``stack`` stops it in the opposite
     order, so that requests in progress keep what they need until they are answered.
 
-    ``held`` is the list of revocations where there is no Redis and somebody else keeps it.
+    ``held`` is the list of revocations where there is no Redis and somebody else keeps it. Raises ``ConfigError`` where
+    files cannot be used.
     """
-    bounds = data_bounds(settings)
-    _warn(settings, bounds, observer.log)
-    cache = MemoryCache(settings.cache.max_entries, settings.cache.max_ttl, time.monotonic)
-    issuers, table = Issuers(core_issuer(issuer) for issuer in settings.issuers), core_routes(settings)
     store = await open_store(settings, observer, stack)
-    http = HttpClient(await stack.enter_async_context(open_session()), settings.keys.deadline)
-    sources = key_sources(settings, http, observer, cache, store)
-    for source in sources.values():
-        source.start()
-        stack.push_async_callback(source.stop)
-    introspectors = await open_introspectors(settings, http, stack)
-    revocations = revocation_list(settings, observer, store, held)
-    await revocations.start()
-    stack.push_async_callback(revocations.stop)
-    engine = Engine(
-        issuers=issuers,
-        sources=Sources(sources, introspectors, shared_identities(settings, store), revocations),
-        cache=cache,
+    ground = Ground(
         observer=observer,
-        limits=engine_limits(settings, store),
+        cache=MemoryCache(settings.cache.max_entries, settings.cache.max_ttl, time.monotonic),
+        store=store,
+        revocations=revocation_list(settings, observer, store, held),
+        session=await stack.enter_async_context(open_session()),
+        calls=await stack.enter_async_context(open_session(per_host=0)),
         clock=time.time,
-        routes=table,
     )
-    stack.push_async_callback(engine.stop)
-    identity = IdentityHeaders({name: claim_path.parse(claim) for name, claim in settings.identity_headers.items()})
-    decisions = Decisions(engine, observer, identity)
-    stack.push_async_callback(decisions.stop)
-    door = await open_door(settings, observer, stack)
-    data = _data_port(settings, table, decisions, observer, bounds, door)
-    readiness = Readiness(sources, revocations, without_keys=any(not issuer.has_keys for issuer in issuers))
-    return Assembly(
-        data=data,
-        grpc=_grpc_port(settings, decisions, observer, door, readiness, bounds),
-        gauges=Gauges(observer.metrics, sources, introspectors, cache, revocations, lambda: data.open),
-        readiness=readiness,
-        revocations=revocations,
-        issuers=issuers,
-        observer=observer,
-    )
+    assembly = Assembly(ground, await generation(ground, settings))
+    stack.push_async_callback(assembly.end)
+    _warn(settings, assembly.data.bounds, observer.log)
+    await ground.revocations.start()
+    stack.push_async_callback(ground.revocations.stop)
+    return assembly
 
 
-async def open_ports(
-    stack: AsyncExitStack, settings: Settings, assembly: Assembly, sockets: Iterable[socket]
-) -> str | None:
+async def open_ports(stack: AsyncExitStack, assembly: Assembly, sockets: Iterable[socket]) -> str | None:
     """Answer gateways on ``sockets``, and over gRPC, whose address is returned. They end together, in the time of one.
 
     Raises ``OSError``.
     """
+
+    def stop_timeout() -> float:
+        return assembly.settings.stop_timeout
+
     closing: list[Close] = []
     stack.push_async_callback(_together, closing)
-    grpc_address = None
+    grpc_address, settings = None, assembly.settings
     if assembly.grpc is not None and settings.grpc.listen is not None:
         grpc_address = await assembly.grpc.open(settings.grpc.listen, int(settings.socket_mode, 8))
-        closing.append(partial(assembly.grpc.close, settings.stop_timeout))
-    closing.append(await serve_http(assembly.data, sockets, settings.stop_timeout))
+        closing.append(partial(assembly.grpc.close, stop_timeout))
+    closing.append(await serve_http(assembly.data, sockets, stop_timeout))
     return grpc_address
 
 
@@ -137,24 +188,3 @@ def _warn(settings: Settings, bounds: Bounds, log: Logger) -> None:
         log.warning("pure_python_parser", detail="aiohttp has no compiled parser here; it is slow and less strict")
     if bounds.connections < settings.limits.connections:
         log.warning("few_descriptors", detail=f"limits.connections is {bounds.connections} here: raise ulimit -n")
-
-
-def _data_port(
-    settings: Settings, table: RouteTable, decisions: Decisions, observer: Observer, bounds: Bounds, door: Door
-) -> HttpServer:
-    asked = configured_surfaces(settings, table)
-    served = data_port.routes(asked, decisions, settings.decision_max_age)
-    is_trusted = within(settings.trusted_proxies)
-    return HttpServer(served, bounds, observer, is_trusted, data_port.unreadable(asked), door)
-
-
-def _grpc_port(
-    settings: Settings, decisions: Decisions, observer: Observer, door: Door, readiness: Readiness, bounds: Bounds
-) -> "GrpcPort | None":
-    if settings.grpc.listen is None:
-        return None
-    from verifier.server.grpc_port import Check, GrpcPort  # noqa: PLC0415 - needs the extra
-
-    admit = None if door.callers is None else door.callers.admit
-    check = Check(decisions, observer, within(settings.trusted_proxies), admit)
-    return GrpcPort(check, readiness.is_ready, bounds.connections, shared=settings.workers > 1)

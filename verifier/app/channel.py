@@ -43,6 +43,28 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepare:
+    """To decide by these settings: get ready for it, and say so."""
+
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """To what was prepared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """What was prepared: another worker cannot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """The service is about to end: send clients elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a worker has counted and how it fares (None: it has not come that far). ``answers``: the last ``Ask``."""
 
@@ -57,6 +79,13 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepared:
+    """The worker can ``Switch``; or cannot, because of ``problems``."""
+
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The worker cannot start: because of ``problems`` in the configuration, or of an ``error``."""
 
@@ -67,10 +96,10 @@ class Failed:
         return self.error or ConfigError(self.problems)
 
 
-Order = Start | Ask | Revocation | Lift
+Order = Start | Ask | Revocation | Lift | Prepare | Switch | Discard | Drain
 """From the supervisor. A ``Revocation`` is one to keep from now on, a ``Lift`` one to forget."""
 
-Said = Report | Serving | Failed
+Said = Report | Serving | Failed | Prepared
 """From a worker."""
 
 

@@ -1,6 +1,5 @@
 """Whom the tokens are from: where keys are fetched, and who is asked about tokens."""
 
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -13,7 +12,7 @@ from verifier.core.keys import KeySet
 from verifier.observability.observer import Observer
 from verifier.remote import fleet, origins
 from verifier.remote.fleet import FleetOrigin
-from verifier.remote.http import Access, HttpClient, open_session
+from verifier.remote.http import Access, HttpClient
 from verifier.remote.introspector import (
     Auth,
     CallLimits,
@@ -86,20 +85,35 @@ def _freshness(settings: Settings, issuer: IssuerSettings) -> Freshness:
     return Freshness(keys.refresh, keys.max_stale, keys.unknown_kid_cooldown, keys.deadline)
 
 
-async def open_introspectors(
-    settings: Settings, http: HttpClient, stack: AsyncExitStack
-) -> dict[str, HttpIntrospector]:
-    """For each issuer that is asked about tokens. Their calls have connections of their own, so that none of them
-    waits for one of another issuer, or keeps keys from being fetched."""
-    session = await stack.enter_async_context(open_session(per_host=0))
-    made = {
-        issuer.name: _introspector(issuer, issuer.introspection, http, session)
+def introspectors(settings: Settings, http: HttpClient, calls: aiohttp.ClientSession) -> dict[str, HttpIntrospector]:
+    """For each issuer that is asked about tokens, by ``calls``; ``http`` finds out where."""
+    return {
+        issuer.name: _introspector(issuer, issuer.introspection, http, calls)
         for issuer in settings.issuers
         if issuer.introspection is not None
     }
-    for introspector in made.values():
-        stack.push_async_callback(introspector.stop)
-    return made
+
+
+_OF_KEYS = {"issuer", "discovery_url", "jwks_uri", "jwks_file", "public_key_files", "secret_file", "algorithms"}
+_OF_ANSWERS = {"issuer", "introspection"}
+_OF_ACCESS = {"ca_file", "bearer_file", "allow_insecure_http"}
+
+
+def about_keys(settings: Settings, issuer: str) -> object:
+    """Everything that says how the keys of ``issuer`` are had."""
+    found = _issuer(settings, issuer)
+    shared = settings.redis.url is not None  # under a name that stands for the whole issuer
+    return settings.keys, found if shared else found and found.model_dump(include=_OF_KEYS | _OF_ACCESS)
+
+
+def about_answers(settings: Settings, issuer: str) -> object:
+    """Everything that says how ``issuer`` is asked about tokens."""
+    found = _issuer(settings, issuer)
+    return settings.keys, found and found.model_dump(include=_OF_ANSWERS | _OF_ACCESS)
+
+
+def _issuer(settings: Settings, name: str) -> IssuerSettings | None:
+    return next((issuer for issuer in settings.issuers if issuer.name == name), None)
 
 
 def _introspector(

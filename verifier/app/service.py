@@ -1,20 +1,23 @@
 """Everything put together in one process, started in order and stopped in the opposite one."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from prometheus_client import Metric
 
 from verifier import __version__
 from verifier.app.assembly import assemble, observing, open_ports
+from verifier.app.renewing import Configuration, Renewing
 from verifier.config import Settings
 from verifier.core.issuer import Issuers
 from verifier.observability.log import Logger
 from verifier.observability.observer import Observer
 from verifier.server import ops_port
 from verifier.server.admin import Admin
-from verifier.server.http import HttpServer, Routes
+from verifier.server.http import HttpServer, Offer, Routes
 from verifier.server.listening import bind, open_http
 from verifier.server.readiness import State
 from verifier.store.revocations import RevocationList
@@ -26,14 +29,22 @@ class Service:
 
     address: str
     ops_address: str
-    grpc_address: str | None = None
+    grpc_address: str | None
+    renew: Callable[[], Coroutine[Any, Any, None]]
+    """Read the configuration again. Never raises."""
+    drain: Callable[[], Coroutine[Any, Any, None]]
+    """Not be ready any more, and go on answering for ``drain_delay``."""
 
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, log: Logger, lines_dropped: Callable[[], int] = lambda: 0
+    settings: Settings,
+    log: Logger,
+    lines_dropped: Callable[[], int] = lambda: 0,
+    configuration: Configuration | None = None,
 ) -> AsyncIterator[Service]:
-    """The whole service, from here to the end of the ``async with``. ``lines_dropped`` is for its metric.
+    """The whole service, from here to the end of the ``async with``. ``lines_dropped`` is for its metric. It begins
+    with ``settings``, and looks for others in ``configuration``.
 
     The ops port opens before those that gateways ask at, and ends after them.
     """
@@ -49,28 +60,42 @@ async def serving(
 
         routes = {
             **ops_port.routes(state, families),
-            **admin_routes(settings, made.revocations, made.issuers, observer),
+            **admin_routes(settings, made.revocations, lambda: made.issuers, observer),
         }
         ops_address = await open_ops(stack, settings, routes, observer)
         bound = await bind(settings.listen, int(settings.socket_mode, 8))
         stack.callback(bound.close)
-        grpc_address = await open_ports(stack, settings, made, bound.shares[0])
+        grpc_address = await open_ports(stack, made, bound.shares[0])
         observer.metrics.workers.set(1)
-        service = Service(bound.address, ops_address, grpc_address)
+
+        async def apply(new: Settings) -> None:
+            made.switch(await made.prepare(new))
+
+        renewing = Renewing(configuration or Configuration(lambda: settings), settings, apply, observer)
+
+        async def drain() -> None:
+            observer.draining(made.settings.drain_delay)
+            made.drain()
+            await asyncio.sleep(made.settings.drain_delay)
+
+        service = Service(bound.address, ops_address, grpc_address, renewing.renew, drain)
         log_serving(log, service)
-        yield service
+        async with renewing.following():
+            yield service
         log.info("stopping")
 
 
 async def open_ops(stack: AsyncExitStack, settings: Settings, routes: Routes, observer: Observer) -> str:
     """Returns the address. Raises ``OSError``."""
-    server = HttpServer(routes, ops_port.BOUNDS, observer)
-    address, close = await open_http(server, settings.ops.listen, int(settings.socket_mode, 8), 1.0)
+    server = HttpServer(Offer(routes, ops_port.BOUNDS), observer)
+    address, close = await open_http(server, settings.ops.listen, int(settings.socket_mode, 8), lambda: 1.0)
     stack.push_async_callback(close)
     return address
 
 
-def admin_routes(settings: Settings, revocations: RevocationList, issuers: Issuers, observer: Observer) -> Routes:
+def admin_routes(
+    settings: Settings, revocations: RevocationList, issuers: Callable[[], Issuers], observer: Observer
+) -> Routes:
     """Those of the administrator, of which there is none without a token to demand."""
     if settings.ops.admin_token_file is None:
         return {}

@@ -4,10 +4,12 @@ those that answer gateways. It sees no token."""
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from prometheus_client import Metric
 
 from verifier.app.assembly import observing
+from verifier.app.renewing import Configuration, Renewing
 from verifier.app.replicas import open_store, revocation_list
 from verifier.app.service import Service, admin_routes, log_serving, open_ops
 from verifier.app.workers import Workers
@@ -26,13 +28,17 @@ from verifier.store.revocations import RevocationList, TellingList
 
 @asynccontextmanager
 async def supervising(
-    settings: Settings, log: Logger, lines_dropped: Callable[[], int] = lambda: 0
+    settings: Settings,
+    log: Logger,
+    lines_dropped: Callable[[], int] = lambda: 0,
+    configuration: Configuration | None = None,
 ) -> AsyncIterator[Service]:
     """What ``serving`` does, by ``settings.workers`` processes.
 
     Raises ``WorkerFailed`` besides, where one of them cannot start and does not say why.
     """
     observer = observing(settings, log, lines_dropped)
+    renewing = partial(Renewing, configuration or Configuration(lambda: settings), settings)
     async with AsyncExitStack() as stack:
         store = await open_store(settings, observer, stack)
         bound = await bind(settings.listen, int(settings.socket_mode, 8), settings.workers)
@@ -45,7 +51,10 @@ async def supervising(
             if store is None
             else revocation_list(settings, observer, store)
         )
-        issuers = Issuers(core_issuer(issuer) for issuer in settings.issuers)
+
+        def issuers() -> Issuers:
+            return Issuers(core_issuer(issuer) for issuer in workers.settings.issuers)
+
         routes = {
             **_routes(workers, revocations, observer.metrics),
             **admin_routes(settings, revocations, issuers, observer),
@@ -59,9 +68,20 @@ async def supervising(
             await workers.start()
         finally:
             await reading
-        service = Service(bound.address, ops_address, settings.grpc.listen)
+
+        async def apply(new: Settings) -> None:
+            await workers.renew(new.model_copy(update={"grpc": settings.grpc}))
+
+        async def drain() -> None:
+            observer.draining(workers.settings.drain_delay)
+            workers.drain()
+            await asyncio.sleep(workers.settings.drain_delay)
+
+        renewed = renewing(apply, observer)
+        service = Service(bound.address, ops_address, settings.grpc.listen, renewed.renew, drain)
         log_serving(log, service)
-        yield service
+        async with renewed.following():
+            yield service
         log.info("stopping")
 
 
@@ -78,8 +98,8 @@ def _routes(workers: Workers, revocations: RevocationList, metrics: Metrics) -> 
 
     async def state() -> readiness.State:
         await workers.refresh()
-        states = [worker.last.state for worker in workers.serving()]
-        return readiness.of_all([state for state in states if state is not None], revocations.unread_for())
+        states = [state for worker in workers.serving() if (state := worker.last.state) is not None]
+        return readiness.of_all(states, revocations.unread_for(), draining=workers.draining)
 
     async def families() -> tuple[Metric, ...]:
         await workers.refresh()

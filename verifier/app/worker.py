@@ -8,8 +8,22 @@ from contextlib import AsyncExitStack
 from time import time
 
 from verifier.app.assembly import Assembly, assemble, observing, open_ports
-from verifier.app.channel import Ask, Channel, Failed, Order, Report, Serving, Start
-from verifier.config import ConfigError
+from verifier.app.channel import (
+    Ask,
+    Channel,
+    Discard,
+    Drain,
+    Failed,
+    Order,
+    Prepare,
+    Prepared,
+    Report,
+    Serving,
+    Start,
+    Switch,
+)
+from verifier.app.generation import Generation
+from verifier.config import ConfigError, Settings
 from verifier.core.revocation import Lift, Revocation, Revocations
 from verifier.observability.log import Logger
 
@@ -40,6 +54,8 @@ class _Worker:
         self._observer = observing(start.settings, log, lines_dropped)
         self._held = Revocations(start.revocations)
         self._made: Assembly | None = None
+        self._next: Generation | None = None
+        self._preparing: asyncio.Task[None] | None = None
         self._asked = 0
         self._obeying = asyncio.create_task(self._obey())
 
@@ -49,7 +65,8 @@ class _Worker:
         sockets = [socket.socket(fileno=number) for number in self._start.sockets]
         async with AsyncExitStack() as stack:
             self._made = await assemble(settings, self._observer, stack, self._held)
-            await open_ports(stack, settings, self._made, sockets)
+            stack.push_async_callback(self._discard)
+            await open_ports(stack, self._made, sockets)
             self.report()
             self.channel.send(Serving())
             self.served = True
@@ -83,3 +100,28 @@ class _Worker:
                 self._held.add(order)
             case Lift(revocation_id):
                 self._held.remove(revocation_id)
+            case Prepare(settings):
+                self._preparing = asyncio.create_task(self._prepare(settings))
+            case Switch() if self._made is not None and self._next is not None:
+                self._made.switch(self._next)
+                self._next = None
+            case Discard():
+                self._preparing = asyncio.create_task(self._discard())
+            case Drain() if self._made is not None:
+                self._made.drain()
+
+    async def _prepare(self, settings: Settings) -> None:
+        """One at a time: the supervisor waits for what it is told."""
+        if self._made is None:
+            return
+        try:
+            self._next = await self._made.prepare(settings)
+        except ConfigError as error:
+            self.channel.send(Prepared(error.problems))
+        else:
+            self.channel.send(Prepared())
+
+    async def _discard(self) -> None:
+        unused, self._next = self._next, None
+        if self._made is not None and unused is not None:
+            await self._made.discard(unused)

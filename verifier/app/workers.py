@@ -6,13 +6,28 @@ import socket
 import sys
 from asyncio.subprocess import Process
 from collections.abc import Coroutine, Iterable, Sequence
+from itertools import chain
 from time import monotonic
 from typing import Any
 
 from prometheus_client import Metric
 
-from verifier.app.channel import Ask, Channel, Failed, Report, Said, Serving, Start
-from verifier.config import Settings
+from verifier.app.channel import (
+    Ask,
+    Channel,
+    Discard,
+    Drain,
+    Failed,
+    Order,
+    Prepare,
+    Prepared,
+    Report,
+    Said,
+    Serving,
+    Start,
+    Switch,
+)
+from verifier.config import ConfigError, Problem, Settings
 from verifier.core.revocation import Lift, Revocation
 from verifier.observability.merging import counted, merged
 from verifier.observability.observer import Observer
@@ -41,6 +56,10 @@ MARGIN = 5.0
 """Seconds beyond ``stop_timeout`` after which a worker that has not ended is killed."""
 
 
+PREPARE = 5.0
+"""Seconds in which a worker gets ready for another configuration, besides those that its issuers have to answer."""
+
+
 class WorkerFailed(Exception):  # noqa: N818 - reads as what it says
     """A worker ended before it served, and did not say why."""
 
@@ -54,14 +73,25 @@ class Worker:
         self.failed: Failed | None = None
         self.serving_since: float | None = None
         self.begun = asyncio.Event()  # it serves, or never will
+        self.prepared: asyncio.Future[tuple[Problem, ...]] = asyncio.get_running_loop().create_future()
         self._process = process
         self._channel = channel
         self._asked = 0
         self._unanswered: dict[int, tuple[asyncio.Future[None], float]] = {}  # by number, the first one first
         self._reading = asyncio.create_task(self._read())
 
-    def tell(self, order: Start | Revocation | Lift) -> None:
+    def tell(self, order: Order) -> None:
         self._channel.send(order)
+
+    async def prepare(self, settings: Settings, within: float) -> tuple[Problem, ...]:
+        """Have it get ready for other settings, in so many seconds; what keeps it from that. It may be gone then."""
+        self.prepared = asyncio.get_running_loop().create_future()
+        self._channel.send(Prepare(settings))
+        waiting: set[asyncio.Future[Any]] = {self.prepared, self._reading}
+        await asyncio.wait(waiting, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        if self.prepared.done():
+            return self.prepared.result()
+        return () if self._reading.done() else (Problem("", f"worker {self.number} did not get ready for it in time"),)
 
     async def ask(self, within: float) -> bool:
         """Whether it has taken all orders before this question and said how it fares, in so many seconds; or is gone,
@@ -125,6 +155,8 @@ class Worker:
                 self.begun.set()
             case Failed():
                 self.failed = message
+            case Prepared(problems) if not self.prepared.done():
+                self.prepared.set_result(problems)
 
     def _answered(self, number: int) -> None:
         for asked in [asked for asked in self._unanswered if asked <= number]:
@@ -147,7 +179,9 @@ class Workers:
         held: Iterable[Revocation],
         observer: Observer,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
+        """By which they decide; another after ``renew``."""
+        self.draining = False
         self._bound = bound
         self._held = held
         self._observer = observer
@@ -161,7 +195,7 @@ class Workers:
         """Returns when all of them serve. Raises what keeps one from it: ``ConfigError``, ``OSError`` or
         ``WorkerFailed``. ``stop`` ends the others."""
         beginning = [
-            asyncio.create_task(_begun(await self._begin(number))) for number in range(1, self._settings.workers + 1)
+            asyncio.create_task(_begun(await self._begin(number))) for number in range(1, self.settings.workers + 1)
         ]
         done, rest = await asyncio.wait(beginning, return_when=asyncio.FIRST_EXCEPTION)
         for task in rest:
@@ -186,7 +220,7 @@ class Workers:
             worker.stop()
         ending = {asyncio.create_task(worker.ended()): worker for worker in self._living.values()}
         if ending:
-            _, late = await asyncio.wait(ending, timeout=self._settings.stop_timeout + MARGIN)
+            _, late = await asyncio.wait(ending, timeout=self.settings.stop_timeout + MARGIN)
             for one in late:
                 self._kill(ending[one], "it did not end in time")
             await asyncio.gather(*ending)
@@ -196,11 +230,42 @@ class Workers:
         living = tuple(self._living.values())
         for worker in living:
             worker.tell(order)
-        obeyed = await asyncio.gather(*(worker.ask(OBEY) for worker in living))
-        deaf = [worker for worker, obeys in zip(living, obeyed, strict=True) if not obeys]
+        await self._obeyed(living, "it cannot be told of a revocation")
+
+    async def renew(self, settings: Settings) -> None:
+        """Have all of them decide by ``settings``, or none: raises ``ConfigError`` where one cannot.
+
+        Returns when they do. One that cannot be told is killed, and so is one that began meanwhile with the settings of
+        before; the next one begins with these.
+        """
+        ready = self.serving()
+        within = max(settings.keys.deadline, self.settings.keys.deadline) * 2 + PREPARE
+        problems = await asyncio.gather(*(worker.prepare(settings, within) for worker in ready))
+        if any(problems):
+            for worker in ready:
+                worker.tell(Discard())
+            raise ConfigError(tuple(dict.fromkeys(chain.from_iterable(problems))))
+        self.settings = settings
+        for worker in self._living.values():
+            if worker in ready:
+                worker.tell(Switch())
+            else:
+                self._kill(worker, "it began with the configuration of before")
+        await self._obeyed(ready, "it cannot be told of another configuration")
+
+    async def _obeyed(self, workers: Sequence[Worker], failing: str) -> None:
+        """Returns when each of them has taken what it was told, or is gone."""
+        taken = await asyncio.gather(*(worker.ask(OBEY) for worker in workers))
+        deaf = [worker for worker, took in zip(workers, taken, strict=True) if not took]
         for worker in deaf:
-            self._kill(worker, "it cannot be told of a revocation")
+            self._kill(worker, failing)
         await asyncio.gather(*(worker.ended() for worker in deaf))
+
+    def drain(self) -> None:
+        """Have them send clients elsewhere."""
+        self.draining = True
+        for worker in self._living.values():
+            worker.tell(Drain())
 
     async def refresh(self) -> None:
         """Have a report of each, or do with its last one."""
@@ -249,7 +314,7 @@ class Workers:
             ours.close()  # which ends what was started
             raise
         self._living[number] = worker  # from here on it is told of every change to what it begins with
-        worker.tell(Start(number, self._settings, sockets, tuple(self._held)))
+        worker.tell(Start(number, self.settings, sockets, tuple(self._held)))
         return worker
 
     async def _keep(self, worker: Worker) -> None:

@@ -10,6 +10,7 @@ import click
 
 _COMMANDS = {
     "serve": "Run the service.",
+    "health": "Ask the running service whether it is well.",
     "dev": "Run the service with a development issuer beside it.",
     "check-config": "Report everything that is wrong with a configuration.",
     "explain": "Show every check of a token, in order.",

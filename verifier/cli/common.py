@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -78,12 +77,3 @@ def logging_to_stderr(settings: Settings, worker: int | None = None) -> Iterator
         yield open_log(settings.log.format, settings.log.level, stream, worker), stream
     finally:
         stream.close()
-
-
-async def until_stopped() -> None:
-    """Wait for SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await stop.wait()

@@ -10,7 +10,8 @@ from aiohttp import web
 from rich.markup import escape
 
 from verifier.app import Service, serving
-from verifier.cli.common import console, fail, logging_to_stderr, run, until_stopped
+from verifier.cli.common import console, fail, logging_to_stderr, run
+from verifier.cli.signals import until_stopped
 from verifier.config import Settings
 from verifier.dev.issuer import ALGORITHMS, AUDIENCE, CLIENT_ID, DevIssuer
 
@@ -28,7 +29,7 @@ def command(port: int, ops_port: int, issuer_port: int) -> None:
             with logging_to_stderr(settings) as (log, stream):
                 async with serving(settings, log, lambda: stream.dropped) as service:
                     _print_lines(service, issuer)
-                    await until_stopped()
+                    await until_stopped(service, at_terminal=True)
 
     try:
         run(main, "uvloop")
@@ -55,6 +56,7 @@ def _settings(issuer: str, port: int, ops_port: int) -> Settings:
             "ops": {"listen": f"127.0.0.1:{ops_port}"},
             "issuers": [{"name": "dev", "issuer": issuer, "audiences": [AUDIENCE], "algorithms": list(ALGORITHMS)}],
             "keys": {"unknown_kid_cooldown": "2s"},
+            "drain_delay": "0s",
         }
     )
 

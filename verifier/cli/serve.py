@@ -1,11 +1,12 @@
 """``verifier serve``."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
 
-from verifier.app import WorkerFailed, serving, supervising
+from verifier.app import Configuration, WorkerFailed, serving, supervising
 from verifier.cli.common import (
     FAILED,
     config_option,
@@ -14,23 +15,27 @@ from verifier.cli.common import (
     print_problems,
     run,
     settings_or_exit,
-    until_stopped,
 )
-from verifier.config import ConfigError
+from verifier.cli.signals import until_stopped
+from verifier.config import ConfigError, file_of, load
 
 
 @click.command("serve")
 @config_option
 def command(config: Path | None) -> None:
-    """Run the service until SIGTERM or SIGINT."""
+    """Run the service until SIGTERM or SIGINT.
+
+    It reads its configuration again on SIGHUP, and when the file changes.
+    """
+    configuration = Configuration(partial(load, config), file_of(config))
     settings = settings_or_exit(config)
     alone = settings.workers == 1
     running = serving if alone else supervising
 
     async def main() -> None:
         with logging_to_stderr(settings) as (log, stream):
-            async with running(settings, log, lambda: stream.dropped):
-                await until_stopped()
+            async with running(settings, log, lambda: stream.dropped, configuration) as service:
+                await until_stopped(service)
 
     try:
         run(main, settings.event_loop if alone else "asyncio")  # a supervisor has little to do, and no need of another

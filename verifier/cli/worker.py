@@ -10,7 +10,8 @@ from verifier.cli.common import FAILED, logging_to_stderr, run
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor, who tells us
+    for number in (signal.SIGINT, signal.SIGHUP):  # for the supervisor, who tells us
+        signal.signal(number, signal.SIG_IGN)
     end = socket.socket(fileno=int(sys.argv[1]))
     start = first(end)
     if start is not None and not _work(start, end):

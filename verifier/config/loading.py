@@ -25,13 +25,21 @@ class Problem:
     path: str
     message: str
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
 
 class ConfigError(Exception):
     """The configuration cannot be used; ``problems`` are all of the reasons."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__("\n".join(f"{problem.path}: {problem.message}" for problem in problems))
+        super().__init__("\n".join(map(str, problems)))
         self.problems = problems
+
+
+def file_of(path: Path | None = None) -> Path | None:
+    """The file that ``load`` reads, if there is one."""
+    return path or (Path(os.environ[FILE_VARIABLE]) if os.environ.get(FILE_VARIABLE) else None)
 
 
 def load(path: Path | None = None) -> Settings:
@@ -40,7 +48,7 @@ def load(path: Path | None = None) -> Settings:
 
     Raises ``ConfigError``.
     """
-    named = path or (Path(os.environ[FILE_VARIABLE]) if os.environ.get(FILE_VARIABLE) else None)
+    named = file_of(path)
     written = _read(named) if named else _from_sample_variables()
     unknown = _unknown_variables()
     if not written and not any(name.startswith(PREFIX) for name in os.environ):

@@ -283,6 +283,13 @@ class Settings(BaseSettings):
         description="Answer plain requests ahead of aiohttp. `false` is slower, changes no answer, and serves to "
         "rule the fast lane out.",
     )
+    drain_delay: Duration = Field(
+        5.0,
+        ge=0,
+        le=600,
+        description="How long, after SIGTERM, the service is not ready and still answers, so that those who ask can "
+        "learn of it. Keep it above the interval of the gateway's checks of `/readyz`.",
+    )
     stop_timeout: Duration = Field(
         10.0,
         ge=0,

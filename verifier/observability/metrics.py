@@ -57,6 +57,7 @@ class Metrics:
         self._of_revocations()
         self._of_ports()
         self._of_the_process()
+        self._of_the_configuration()
 
     def _of_decisions(self) -> None:
         self.decisions = TalliedCounter(
@@ -163,6 +164,23 @@ class Metrics:
         self._gauge("build_info", How.MAX, "Always 1.", ("version",)).labels(__version__).set(1)
         for process_wide in (ProcessCollector, PlatformCollector, GCCollector):
             process_wide(registry=self.registry)
+
+    def _of_the_configuration(self) -> None:
+        self.config_hash = self._gauge(
+            "config_hash", How.MAX, "A number that stands for the configuration in use: equal where replicas agree."
+        )
+        self.config_reloads = self._counter(
+            "config_reloads", "Looks at a changed configuration. result is applied, unchanged or refused.", ("result",)
+        )
+        for result in ("applied", "unchanged", "refused"):
+            self.config_reloads.labels(result)
+        self.config_reload_successful = self._gauge(
+            "config_last_reload_successful", How.MAX, "0 from when a configuration was refused until one is applied."
+        )
+        self.config_reload_time = self._gauge(
+            "config_last_reload_success_timestamp_seconds", How.MAX, "When the configuration in use was read."
+        )
+        self.draining = self._gauge("draining", How.MAX, "1 from SIGTERM on.")
 
     def _counter(self, name: str, means: str, labels: tuple[str, ...] = ()) -> Counter:
         return Counter(f"verifier_{name}", means, labels, registry=self.registry)

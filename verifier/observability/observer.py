@@ -1,7 +1,7 @@
 """One place where what happens becomes a metric and a log line, in the same words."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import monotonic
 
 from verifier.core.keys import Dropped, KeySet
@@ -137,6 +137,32 @@ class Observer:
 
     def lifted(self, revocation_id: str) -> None:
         self.log.info("revocation_lifted", id=revocation_id)
+
+    def config_in_use(self, digest: int) -> None:
+        self.metrics.config_hash.set(digest)
+        self.metrics.config_reload_successful.set(1)
+        self.metrics.config_reload_time.set_to_current_time()
+
+    def config_applied(self, digest: int, changed: Sequence[str]) -> None:
+        self.metrics.config_reloads.labels("applied").inc()
+        self.config_in_use(digest)
+        self.log.info("config_applied", changed=changed)
+
+    def config_unchanged(self) -> None:
+        """It was put back, or never was another."""
+        self.metrics.config_reloads.labels("unchanged").inc()
+        self.metrics.config_reload_successful.set(1)
+        self.log.info("config_unchanged")
+
+    def config_refused(self, problems: Sequence[str]) -> None:
+        self.metrics.config_reloads.labels("refused").inc()
+        self.metrics.config_reload_successful.set(0)
+        for problem in problems:
+            self.log.error("config_refused", detail=problem)
+
+    def draining(self, seconds: float) -> None:
+        self.metrics.draining.set(1)
+        self.log.info("draining", detail=f"not ready from now on; requests are still answered for {seconds:g} s")
 
     def defect(self, error: Exception) -> None:
         self.metrics.defects.inc()

@@ -1,6 +1,7 @@
 """``/admin`` on the ops port: the list of revocations, for whoever has the admin token."""
 
 import uuid
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from time import time
@@ -28,7 +29,12 @@ class Admin:
     """``token_file`` is read for each request, so that a new token is noticed. ``keep`` is in seconds."""
 
     def __init__(
-        self, token_file: Path, revocations: RevocationList, issuers: Issuers, keep: float, observer: Observer
+        self,
+        token_file: Path,
+        revocations: RevocationList,
+        issuers: Callable[[], Issuers],
+        keep: float,
+        observer: Observer,
     ) -> None:
         self._token_file = token_file
         self._revocations = revocations
@@ -77,7 +83,7 @@ class Admin:
     async def _revoke(self, request: Request) -> Answer:
         try:
             asked = strict_json.parse_object(request.body)
-            made = revocation(asked, self._issuers, new_id=uuid.uuid4().hex, now=time(), keep=self._keep)
+            made = revocation(asked, self._issuers(), new_id=uuid.uuid4().hex, now=time(), keep=self._keep)
         except ValueError as error:
             return answer.http_error(400, str(error))
         try:

@@ -53,7 +53,7 @@ class Connection(RequestHandler):
             lingering_time=min(2.0, bounds.read_timeout),
         )
         self._server = server
-        self._lane = server.lane
+        self._lane: Lane | None = None  # the one that ``_peer`` is for
         self._peer: Peer | None = None
         self._may_begin = True  # what comes next begins a request: aiohttp's parser is in the middle of none
         self._arrival: asyncio.TimerHandle | None = None
@@ -78,9 +78,10 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         waiter = self._waiter
+        lane = self._server.lane
         # aiohttp waits for a request, and the client reads what it gets.
-        if self._lane is not None and self._may_begin and waiter is not None and not (waiter.done() or self._paused):
-            data = self._through_lane(self._lane, data)
+        if lane is not None and self._may_begin and waiter is not None and not (waiter.done() or self._paused):
+            data = self._through_lane(lane, data)
             if not data:
                 return
         # A head ends so, and no first half of one does. A body may too: ``_waiter`` then tells that there is more.
@@ -115,8 +116,9 @@ class Connection(RequestHandler):
     def _through_lane(self, lane: Lane, data: bytes) -> bytes:
         """Answer what the lane can; what is left is for aiohttp."""
         peer = self._peer
-        if peer is None:
-            peer = self._peer = self._server.peer(self.transport)
+        if peer is None or lane is not self._lane:  # the configuration is another, and so may be whom it trusts
+            peer, self._lane = self._server.peer(self.transport), lane
+            self._peer = peer
         answers, rest = lane.answer(data, peer), b""
         if answers is None:
             answers, rest = lane.answer_first(data, peer)

@@ -53,6 +53,14 @@ class Decisions:
         self.identity = identity
         self.clock = clock
         self._deciding: set[asyncio.Task[Verdict]] = set()
+        self._under_way = 0
+        self._last_made = asyncio.Event()
+
+    async def finished(self) -> None:
+        """Returns when no decision is under way."""
+        while self._under_way:
+            self._last_made.clear()
+            await self._last_made.wait()
 
     async def stop(self) -> None:
         """End what nobody waits for any more."""
@@ -154,9 +162,18 @@ class Decisions:
     async def _all(self, asked: Sequence[Question | Denied], within: float | None) -> Sequence[Verdict]:
         """The verdicts in order; those that take I/O wait side by side."""
         now = self._now(asked)
-        return _complete(now) or await asyncio.gather(
-            *(self._later(question, verdict, within) for question, verdict in zip(asked, now, strict=True))
-        )
+        made = _complete(now)
+        if made is not None:
+            return made
+        self._under_way += 1
+        try:
+            return await asyncio.gather(
+                *(self._later(question, verdict, within) for question, verdict in zip(asked, now, strict=True))
+            )
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._last_made.set()
 
     async def _later(self, question: Question | Denied, verdict: Verdict | None, within: float | None) -> Verdict:
         if verdict is not None:

@@ -74,11 +74,12 @@ class GrpcPort:
     ``shared``: other workers listen at the same address."""
 
     def __init__(self, check: Check, is_ready: Callable[[], bool], connections: int, *, shared: bool = False) -> None:
+        self.check = check  # or whatever takes its place
         self._is_ready = is_ready
         self._health = health.HealthServicer()
         self._server = grpc.aio.server(options=_options(connections, shared=shared))
         handler: grpc.RpcMethodHandler[bytes, CheckResponse] = grpc.unary_unary_rpc_method_handler(
-            check.answer, response_serializer=CheckResponse.SerializeToString
+            self._answer, response_serializer=CheckResponse.SerializeToString
         )
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(ext_authz_grpc.SERVICE, {ext_authz_grpc.METHOD: handler}),)
@@ -98,15 +99,18 @@ class GrpcPort:
         self._following = asyncio.create_task(self._follow_readiness())
         return address
 
-    async def close(self, within: float) -> None:
-        """Say that it is over, and end; calls under way have ``within`` seconds."""
+    async def close(self, within: Callable[[], float]) -> None:
+        """Say that it is over, and end; calls under way have ``within()`` seconds."""
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait({self._following})
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(within)
+        await self._server.stop(within())
         if self._file is not None:
             self._file.remove()
+
+    async def _answer(self, raw: bytes, context: "grpc.aio.ServicerContext[bytes, CheckResponse]") -> CheckResponse:
+        return await self.check.answer(raw, context)
 
     def _bind(self, listen: str, mode: int) -> str:
         try:

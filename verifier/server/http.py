@@ -4,7 +4,8 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from aiohttp import ClientError, http_exceptions, web
@@ -60,37 +61,63 @@ class Door:
     fast_lane: bool = False
 
 
-class HttpServer(web.Server):
-    """Serves ``routes`` within ``bounds``; started by an ``aiohttp.web.ServerRunner``."""
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What is served, and to whom.
 
-    def __init__(
-        self,
-        routes: Routes,
-        bounds: Bounds,
-        observer: Observer,
-        is_trusted: Callable[[str], bool] = lambda _: True,
-        unreadable: Mapping[str, int] | None = None,
-        door: Door = Door(),
-    ) -> None:
-        """``is_trusted`` says of a peer's address, empty for that of a Unix socket, whether it may speak for others.
-        ``unreadable``: path → status for requests that HTTP itself refuses, where it is not the usual one."""
+    ``is_trusted`` says of a peer's address, empty for that of a Unix socket, whether it may speak for others.
+    ``unreadable``: path → status for requests that HTTP itself refuses, where it is not the usual one.
+    """
+
+    routes: Routes
+    bounds: Bounds
+    is_trusted: Callable[[str], bool] = lambda _: True
+    unreadable: Mapping[str, int] = field(default_factory=dict)
+    door: Door = Door()
+
+
+class HttpServer(web.Server):
+    """Serves an offer, or the next one to whatever request begins after ``offer``; started by a runner of aiohttp's."""
+
+    def __init__(self, offered: Offer, observer: Observer) -> None:
         super().__init__(self._respond)
-        self.bounds = bounds
-        self._is_trusted = is_trusted
-        self._routes = routes
-        self._unreadable = dict(unreadable or {})
-        self._prefixes = tuple(path for path in routes if path.endswith("/"))
         self._observer = observer
-        self._callers = door.callers
-        self.handshakes = None if door.tls is None else self._handshakes(door.tls)
-        self.lane = self._lane() if door.fast_lane else None
+        self.in_flight = 0
+        """Requests that are being answered, but for those that the fast lane answers at once."""
+        self.draining = False
+        self._last_answered = asyncio.Event()
+        self.bounds = offered.bounds
+        self.handshakes = None if offered.door.tls is None else self._handshakes(offered.door.tls)
+        self.offer(offered)
+
+    def offer(self, offered: Offer) -> None:
+        """Whether there is TLS stays as it was; its certificate may be another."""
+        self._offered = offered
+        self.bounds = offered.bounds
+        if self.handshakes is not None and offered.door.tls is not None:
+            self.handshakes.context = offered.door.tls
+        self._prefixes = tuple(path for path in offered.routes if path.endswith("/"))
+        self.lane = self._lane(offered) if offered.door.fast_lane and not self.draining else None
+
+    def drain(self) -> None:
+        """From now on, each connection ends with its next answer, so that clients find another server."""
+        self.draining = True
+        self.lane = None
+
+    async def finish(self, within: float) -> None:
+        """Wait until the requests in flight are answered, for so many seconds at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while self.in_flight:
+                    self._last_answered.clear()
+                    await self._last_answered.wait()
 
     def __call__(self) -> RequestHandler:
         return Connection(self, self._loop)
 
     def peer(self, transport: asyncio.BaseTransport | None) -> Peer:
         address = _address(transport)
-        return Peer(address, self._is_trusted(address))
+        return Peer(address, self._offered.is_trusted(address))
 
     @property
     def open(self) -> int:
@@ -101,10 +128,10 @@ class HttpServer(web.Server):
     def full(self) -> bool:
         return len(self._connections) >= self.bounds.connections
 
-    def _lane(self) -> Lane:
+    def _lane(self, offered: Offer) -> Lane:
         shortcuts = {
             f"{method} {path} HTTP/1.1".encode(): route.shortcut
-            for path, methods in self._routes.items()
+            for path, methods in offered.routes.items()
             for method, route in methods.items()
             if route.shortcut is not None and method in METHODS
         }
@@ -113,10 +140,11 @@ class HttpServer(web.Server):
             route = _of_method(self._methods(path) or {}, method)
             return None if route is None else route.at_once
 
-        return Lane(shortcuts, find, self._callers, self.bounds.header_bytes, self._observer.defect)
+        return Lane(shortcuts, find, offered.door.callers, offered.bounds.header_bytes, self._observer.defect)
 
     def _methods(self, path: str) -> Mapping[str, Route] | None:
-        return self._routes.get(path) or next((self._routes[p] for p in self._prefixes if path.startswith(p)), None)
+        routes = self._offered.routes
+        return routes.get(path) or next((routes[p] for p in self._prefixes if path.startswith(p)), None)
 
     def _handshakes(self, context: Callable[[], ssl.SSLContext]) -> Handshakes:
         return Handshakes(
@@ -129,7 +157,7 @@ class HttpServer(web.Server):
 
     def unreadable(self, beginning: bytes) -> int | None:
         """The status for a request that begins so and cannot be read; None where it is the usual one."""
-        statuses = self._unreadable.items()
+        statuses = self._offered.unreadable.items()
         return next((status for path, status in statuses if beginning.startswith(f"GET {path} ".encode())), None)
 
     def refused_connection(self) -> None:
@@ -141,20 +169,26 @@ class HttpServer(web.Server):
         return answer.http_error(status, detail, *headers)
 
     async def _respond(self, request: web.BaseRequest) -> web.Response:
+        self.in_flight += 1
         try:
+            answered = await self._answer(request)
             # After a request to upgrade, aiohttp would take what follows for another protocol.
-            return response(await self._answer(request), close="Upgrade" in request.headers)
+            return response(answered, close=self.draining or "Upgrade" in request.headers)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001 - rule: what a client sends never ends in a 5xx
             self._observer.defect(error)
-            status = self._unreadable.get(_path(request.raw_path), 400)
+            status = self._offered.unreadable.get(_path(request.raw_path), 400)
             return response(self.error(status, "the request could not be processed"), close=True)
+        finally:
+            self.in_flight -= 1
+            if not self.in_flight:
+                self._last_answered.set()
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
         path, peer = _path(request.raw_path), self.peer(request.transport)
-        shown = request.headers.getall(callers.HEADER, ())
-        if self._callers is not None and not self._callers.admit(peer.address, shown):
+        shown, known = request.headers.getall(callers.HEADER, ()), self._offered.door.callers
+        if known is not None and not known.admit(peer.address, shown):
             return self.error(403, callers.NOT_KNOWN)
         methods = self._methods(path)
         if methods is None:
@@ -195,7 +229,7 @@ class HttpServer(web.Server):
         return bytes(body)
 
     def _refused_body(self, request: web.BaseRequest, status: int, detail: str) -> Answer:
-        return self.error(self._unreadable.get(_path(request.raw_path), status), detail)
+        return self.error(self._offered.unreadable.get(_path(request.raw_path), status), detail)
 
 
 def _of_method(methods: Mapping[str, Route], method: str) -> Route | None:

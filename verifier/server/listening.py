@@ -19,6 +19,9 @@ from verifier.server.http import HttpServer
 
 BACKLOG = 1_024
 
+LAST_WRITES = 0.1
+"""Seconds in which connections end once their requests had their time."""
+
 Close = Callable[[], Awaitable[None]]
 """Ends what listens."""
 
@@ -117,10 +120,10 @@ async def reserve(listen: str) -> AsyncIterator[str]:
         yield f"{host}:{taken[0][1][1]}"
 
 
-async def open_http(server: HttpServer, listen: str, mode: int, within: float) -> tuple[str, Close]:
+async def open_http(server: HttpServer, listen: str, mode: int, within: Callable[[], float]) -> tuple[str, Close]:
     """Serve at an address as ``bind`` takes it.
 
-    Returns the address as bound, and what ends it: requests in progress then have ``within`` seconds. Raises
+    Returns the address as bound, and what ends it: requests in progress then have ``within()`` seconds. Raises
     ``OSError``.
     """
     bound = await bind(listen, mode)
@@ -133,9 +136,9 @@ async def open_http(server: HttpServer, listen: str, mode: int, within: float) -
     return bound.address, close
 
 
-async def serve_http(server: HttpServer, sockets: Iterable[socket.socket], within: float) -> Close:
+async def serve_http(server: HttpServer, sockets: Iterable[socket.socket], within: Callable[[], float]) -> Close:
     """Serve on ``sockets``; they are closed when it ends."""
-    runner = web.ServerRunner(server, shutdown_timeout=within)
+    runner = _Runner(server, within)
     await runner.setup()
     end_tls: Close | None = None
     if server.handshakes is not None:
@@ -150,6 +153,18 @@ async def serve_http(server: HttpServer, sockets: Iterable[socket.socket], withi
         await runner.cleanup()
 
     return close
+
+
+class _Runner(web.ServerRunner):
+    """Lets requests in flight end. aiohttp itself would wait twice as long as it is told to."""
+
+    def __init__(self, server: HttpServer, within: Callable[[], float]) -> None:
+        super().__init__(server, shutdown_timeout=LAST_WRITES)
+        self._finish = server.finish
+        self._within = within
+
+    async def shutdown(self) -> None:
+        await self._finish(self._within())
 
 
 def _accept_tls(server: HttpServer, handshakes: Handshakes, sockets: Iterable[socket.socket]) -> Close:

@@ -57,6 +57,8 @@ class Gauges:
 
     def _sample(self) -> None:
         metrics = self.metrics
+        for of_issuers in (metrics.key_set_age, metrics.key_set_keys, metrics.introspection_breaker):
+            of_issuers.clear()  # some may be gone
         for name, source in self.sources.items():
             status = source.status()
             metrics.key_set_age.labels(name).set(math.nan if status.age is None else status.age)

@@ -1,7 +1,7 @@
 """Whether this replica should be asked."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from verifier.remote.key_source import KeyStatus, RefreshingKeys
@@ -22,23 +22,30 @@ class Keys:
 @dataclass(frozen=True, slots=True)
 class State:
     """How a process fares. ``settled``: it has tried everything that a start tries. ``unread``: seconds since the list
-    of revocations was read."""
+    of revocations was read. ``draining``: it is about to end."""
 
     ready: bool
     settled: bool
     issuers: Mapping[str, Keys]
     unread: float
+    draining: bool = False
 
 
 class Readiness:
     """That of this process. ``without_keys``: there are issuers that need none."""
 
     def __init__(
-        self, sources: Mapping[str, RefreshingKeys], revocations: RevocationList, *, without_keys: bool
+        self,
+        sources: Mapping[str, RefreshingKeys],
+        revocations: RevocationList,
+        *,
+        without_keys: bool,
+        is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._sources = sources
         self._revocations = revocations
         self._without_keys = without_keys
+        self._is_draining = is_draining
 
     def is_ready(self) -> bool:
         return self.state().ready
@@ -53,30 +60,33 @@ class Readiness:
         found: Mapping[str, KeyStatus] = {name: source.status() for name, source in self._sources.items()}
         settled = self._revocations.settled() and all(issuer.attempted for issuer in found.values())
         usable = self._without_keys or any(issuer.keys for issuer in found.values())
+        draining = self._is_draining()
         return State(
-            ready=settled and usable,
+            ready=settled and usable and not draining,
             settled=settled,
             issuers={name: Keys(issuer.keys, issuer.age, issuer.last_error) for name, issuer in found.items()},
             unread=self._revocations.unread_for(),
+            draining=draining,
         )
 
 
-def of_all(states: Collection[State], unread: float) -> State:
+def of_all(states: Collection[State], unread: float, *, draining: bool = False) -> State:
     """That of several processes: ready when one is and none is not, and otherwise the worst of each.
 
     Those that are not settled take no part as long as another is: they came to replace one that was. ``unread`` is how
-    long the list of revocations was not read besides.
+    long the list of revocations was not read besides. ``draining``: all of them are about to end.
     """
     counting = [state for state in states if state.settled]
     shown = counting or states
     return State(
-        ready=bool(counting) and all(state.ready for state in counting),
+        ready=bool(counting) and all(state.ready for state in counting) and not draining,
         settled=bool(counting),
         issuers={
             name: _worst([state.issuers[name] for state in shown if name in state.issuers])
             for name in dict.fromkeys(name for state in shown for name in state.issuers)
         },
         unread=max([unread, *(state.unread for state in shown)]),
+        draining=draining,
     )
 
 
@@ -99,5 +109,6 @@ def shown(state: State) -> Answer:
         name: {"usable_keys": keys.usable, "age_seconds": keys.age, "last_error": keys.last_error}
         for name, keys in state.issuers.items()
     }
-    body = {"ready": state.ready, "issuers": issuers, "revocations": {"unread_seconds": state.unread}}
+    revocations = {"unread_seconds": state.unread}
+    body = {"ready": state.ready, "draining": state.draining, "issuers": issuers, "revocations": revocations}
     return answer.as_json(200 if state.ready else 503, body)

@@ -5,7 +5,7 @@ every good identity and make each of them cost a signature again.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from verifier.core.identity import Identity
 from verifier.core.keys import Key
@@ -47,6 +47,18 @@ class MemoryCache:
         other.entries.pop(digest, None)
         room.add(digest, Remembered(identity, self._clock() + self._max_ttl))
 
+    def resize(self, max_entries: int, max_ttl: float) -> None:
+        """From now on. Entries stay for as long as they were to, the newest where there is less room."""
+        self._good.resize(max_entries)
+        self._bad.resize(max_entries // BAD_SHARE)
+        self._max_ttl = max_ttl
+
+    def forget(self, issuer_names: Set[str]) -> None:
+        """Drop the tokens of these issuers."""
+        for room in (self._good, self._bad):
+            for digest in [one for one, entry in room.entries.items() if entry.identity.issuer_name in issuer_names]:
+                del room.entries[digest]
+
     def retain(self, issuer_name: str, held: frozenset[Key]) -> None:
         """Drop what keys of the issuer verified that are not among ``held``.
 
@@ -74,4 +86,9 @@ class _Room:
         self.entries.pop(digest, None)  # so that it goes to the end
         self.entries[digest] = entry
         if len(self.entries) > self._size:
+            self.entries.popitem(last=False)
+
+    def resize(self, size: int) -> None:
+        self._size = size
+        while len(self.entries) > size:
             self.entries.popitem(last=False)

@@ -1,0 +1,142 @@
+"""What follows from one configuration. The next one is made beside it, and takes its place between two requests."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import aiohttp
+
+from verifier.app.entrance import configured_surfaces, data_bounds, open_door, within
+from verifier.app.issuers import about_answers, about_keys, introspectors, key_sources
+from verifier.app.replicas import engine_limits, shared_identities
+from verifier.config import Settings
+from verifier.config.issuers import core_issuer
+from verifier.config.routes import core_routes
+from verifier.core import claim_path
+from verifier.core.issuer import Issuers
+from verifier.core.routes import Routes as RouteTable
+from verifier.engine import Engine
+from verifier.observability.observer import Observer
+from verifier.ports import Sources, SourceUnavailable
+from verifier.remote.http import HttpClient
+from verifier.remote.introspector import HttpIntrospector
+from verifier.remote.key_source import RefreshingKeys
+from verifier.server import data_port
+from verifier.server.deciding import Decisions
+from verifier.server.http import Door, Offer
+from verifier.store.memory import MemoryCache
+from verifier.store.revocations import RevocationList
+from verifier.surfaces.identity_headers import IdentityHeaders
+
+if TYPE_CHECKING:
+    from verifier.store.redis import RedisStore
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a process has whatever its configuration. ``clock`` gives seconds since 1970.
+
+    Keys are fetched by one ``session`` and issuers asked about tokens by another, ``calls``, so that neither waits for
+    a connection of the other's.
+    """
+
+    observer: Observer
+    cache: MemoryCache
+    store: "RedisStore | None"
+    revocations: RevocationList
+    session: aiohttp.ClientSession
+    calls: aiohttp.ClientSession
+    clock: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One configuration at work."""
+
+    settings: Settings
+    issuers: Issuers
+    sources: Mapping[str, RefreshingKeys]
+    introspectors: Mapping[str, HttpIntrospector]
+    decisions: Decisions
+    offer: Offer
+    closing: AsyncExitStack
+
+    async def end(self, successor: "Generation | None" = None) -> None:
+        """End what the ``successor`` does not go on with, once decisions under way are made."""
+        if successor is not None:
+            await self.decisions.finished()
+        await self.closing.aclose()
+        for name, introspector in self.introspectors.items():
+            if successor is None or successor.introspectors.get(name) is not introspector:
+                await introspector.stop()
+        for name, source in self.sources.items():
+            if successor is None or successor.sources.get(name) is not source:
+                await source.stop()
+
+
+async def generation(ground: Ground, settings: Settings, before: Generation | None = None) -> Generation:
+    """What ``settings`` want, with the keys and the breakers of ``before`` where nothing about them is new. In that
+    case, the other issuers were asked for their keys when this returns.
+
+    Raises ``ConfigError`` where files of the data port cannot be used.
+    """
+    async with AsyncExitStack() as undoing:
+        closing = await undoing.enter_async_context(AsyncExitStack())
+        door = await open_door(settings, ground.observer, closing)
+        issuers, table = Issuers(core_issuer(issuer) for issuer in settings.issuers), core_routes(settings)
+        http = HttpClient(ground.session, settings.keys.deadline)
+        sources = key_sources(settings, http, ground.observer, ground.cache, ground.store)
+        asked = introspectors(settings, http, ground.calls)
+        if before is not None:
+            sources |= _alike(before.sources, partial(about_keys, before.settings), partial(about_keys, settings))
+            asked |= _alike(
+                before.introspectors, partial(about_answers, before.settings), partial(about_answers, settings)
+            )
+        fresh = [source for source in sources.values() if before is None or source not in before.sources.values()]
+        for source in fresh:
+            source.start()
+            undoing.push_async_callback(source.stop)
+        engine = Engine(
+            issuers=issuers,
+            sources=Sources(sources, asked, shared_identities(settings, ground.store), ground.revocations),
+            cache=ground.cache,
+            observer=ground.observer,
+            limits=engine_limits(settings, ground.store),
+            clock=ground.clock,
+            routes=table,
+        )
+        closing.push_async_callback(engine.stop)
+        headers = IdentityHeaders({name: claim_path.parse(claim) for name, claim in settings.identity_headers.items()})
+        decisions = Decisions(engine, ground.observer, headers)
+        closing.push_async_callback(decisions.stop)
+        if before is not None:  # nobody waits for this one yet
+            await asyncio.gather(*map(_asked_once, fresh))
+        undoing.pop_all()
+    return Generation(settings, issuers, sources, asked, decisions, _offer(settings, table, decisions, door), closing)
+
+
+def _offer(settings: Settings, table: RouteTable, decisions: Decisions, door: Door) -> Offer:
+    surfaces = configured_surfaces(settings, table)
+    return Offer(
+        routes=data_port.routes(surfaces, decisions, settings.decision_max_age),
+        bounds=data_bounds(settings),
+        is_trusted=within(settings.trusted_proxies),
+        unreadable=data_port.unreadable(surfaces),
+        door=door,
+    )
+
+
+One = TypeVar("One")
+
+
+def _alike(known: Mapping[str, One], then: Callable[[str], object], now: Callable[[str], object]) -> dict[str, One]:
+    """Those of ``known``, by the name of their issuer, of which the same is said as before."""
+    return {name: one for name, one in known.items() if then(name) == now(name)}
+
+
+async def _asked_once(source: RefreshingKeys) -> None:
+    with suppress(SourceUnavailable):  # its tokens get 503 until it answers, as after a start
+        await source.refresh()
