@@ -13,6 +13,7 @@ from verifier.core.verdict import Denied, Verdict
 from verifier.engine import Engine, Question
 from verifier.observability.observer import Observer
 from verifier.remembered import Remembered
+from verifier.server.flight import Flight
 from verifier.surfaces.identity_headers import IdentityHeaders
 from verifier.surfaces.surface import Answer, Asked, Exchange, Request
 
@@ -53,14 +54,11 @@ class Decisions:
         self.identity = identity
         self.clock = clock
         self._deciding: set[asyncio.Task[Verdict]] = set()
-        self._under_way = 0
-        self._last_made = asyncio.Event()
+        self._waiting = Flight()
 
     async def finished(self) -> None:
-        """Returns when no decision is under way."""
-        while self._under_way:
-            self._last_made.clear()
-            await self._last_made.wait()
+        """Returns when no decision waits for I/O."""
+        await self._waiting.ended()
 
     async def stop(self) -> None:
         """End what nobody waits for any more."""
@@ -165,15 +163,10 @@ class Decisions:
         made = _complete(now)
         if made is not None:
             return made
-        self._under_way += 1
-        try:
+        with self._waiting:
             return await asyncio.gather(
                 *(self._later(question, verdict, within) for question, verdict in zip(asked, now, strict=True))
             )
-        finally:
-            self._under_way -= 1
-            if not self._under_way:
-                self._last_made.set()
 
     async def _later(self, question: Question | Denied, verdict: Verdict | None, within: float | None) -> Verdict:
         if verdict is not None:

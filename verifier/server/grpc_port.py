@@ -20,7 +20,8 @@ from verifier.observability.observer import Observer
 from verifier.server import callers
 from verifier.server.callers import Admit
 from verifier.server.deciding import Decisions
-from verifier.server.listening import SocketFile
+from verifier.server.flight import Flight
+from verifier.server.listening import LAST_WRITES, SocketFile
 from verifier.surfaces import answer, ext_authz_grpc
 
 HEALTH_INTERVAL = 0.5
@@ -87,6 +88,12 @@ class GrpcPort:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._file: SocketFile | None = None
         self._following: asyncio.Task[None] | None = None
+        self._flight = Flight()
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls of ``Check`` are not answered yet."""
+        return self._flight.number
 
     async def open(self, listen: str, mode: int) -> str:
         """Serve on ``host:port`` or ``unix:/path`` (with the file's ``mode``); returns the address as bound.
@@ -105,12 +112,17 @@ class GrpcPort:
             self._following.cancel()
             await asyncio.wait({self._following})
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(within())
+        ending = asyncio.create_task(self._server.stop(within()))  # takes no new calls from here on
+        await self._flight.ended(within())
+        await asyncio.sleep(LAST_WRITES)
+        await self._server.stop(None)  # whoever watches our health would go on for as long as we let them
+        await ending
         if self._file is not None:
             self._file.remove()
 
     async def _answer(self, raw: bytes, context: "grpc.aio.ServicerContext[bytes, CheckResponse]") -> CheckResponse:
-        return await self.check.answer(raw, context)
+        with self._flight:
+            return await self.check.answer(raw, context)
 
     def _bind(self, listen: str, mode: int) -> str:
         try:

@@ -4,7 +4,6 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -15,6 +14,7 @@ from verifier.observability.observer import Observer
 from verifier.server import callers
 from verifier.server.callers import Callers
 from verifier.server.connection import Connection, response
+from verifier.server.flight import Flight
 from verifier.server.handshake import Handshakes
 from verifier.server.lane import METHODS, AtOnce, Lane, Peer, Shortcut
 from verifier.surfaces import answer
@@ -82,10 +82,8 @@ class HttpServer(web.Server):
     def __init__(self, offered: Offer, observer: Observer) -> None:
         super().__init__(self._respond)
         self._observer = observer
-        self.in_flight = 0
-        """Requests that are being answered, but for those that the fast lane answers at once."""
         self.draining = False
-        self._last_answered = asyncio.Event()
+        self._flight = Flight()
         self.bounds = offered.bounds
         self.handshakes = None if offered.door.tls is None else self._handshakes(offered.door.tls)
         self.offer(offered)
@@ -104,13 +102,14 @@ class HttpServer(web.Server):
         self.draining = True
         self.lane = None
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests were read and are not answered yet."""
+        return self._flight.number
+
     async def finish(self, within: float) -> None:
-        """Wait until the requests in flight are answered, for so many seconds at most."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                while self.in_flight:
-                    self._last_answered.clear()
-                    await self._last_answered.wait()
+        """Returns when the requests in flight are answered, or after so many seconds."""
+        await self._flight.ended(within)
 
     def __call__(self) -> RequestHandler:
         return Connection(self, self._loop)
@@ -169,9 +168,9 @@ class HttpServer(web.Server):
         return answer.http_error(status, detail, *headers)
 
     async def _respond(self, request: web.BaseRequest) -> web.Response:
-        self.in_flight += 1
         try:
-            answered = await self._answer(request)
+            with self._flight:
+                answered = await self._answer(request)
             # After a request to upgrade, aiohttp would take what follows for another protocol.
             return response(answered, close=self.draining or "Upgrade" in request.headers)
         except (ConnectionError, asyncio.CancelledError):
@@ -180,10 +179,6 @@ class HttpServer(web.Server):
             self._observer.defect(error)
             status = self._offered.unreadable.get(_path(request.raw_path), 400)
             return response(self.error(status, "the request could not be processed"), close=True)
-        finally:
-            self.in_flight -= 1
-            if not self.in_flight:
-                self._last_answered.set()
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
         path, peer = _path(request.raw_path), self.peer(request.transport)
