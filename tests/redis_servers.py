@@ -95,9 +95,9 @@ class RedisServer:
         self.process.send_signal(signal.SIGCONT)
 
     @contextmanager
-    def admin(self) -> Iterator[Redis]:
+    def admin(self, password: str | None = None) -> Iterator[Redis]:
         """A client of the test's own."""
-        with Redis(port=self.port, socket_timeout=5, protocol=2) as client:
+        with Redis(port=self.port, password=password, socket_timeout=5, protocol=2) as client:
             yield client
 
 

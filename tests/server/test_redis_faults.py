@@ -245,3 +245,27 @@ async def _hang_up(load: Load) -> None:
                     pass
             except TimeoutError:
                 hung_up += 1
+
+
+async def test_a_password_that_was_replaced_is_read_again_from_its_file(
+    place: Place, issuer: FakeIssuer, key_file: Path, tmp_path: Path
+) -> None:
+    password = tmp_path / "password"
+    password.write_text("the first one\n")
+    await place.order("CONFIG", "SET", "requirepass", "the first one")
+    redis = {"url": place.line.url, "password_file": str(password), "key_file": str(key_file)}
+    main = {"name": "main", "issuer": issuer.url, "audiences": [AUD]}
+    async with serve(settings(main, redis=redis, cache={"share": "always"})) as client:
+
+        async def is_open(expected: bool) -> bool:
+            await client.verify(issuer.token("EdDSA", jti=secrets.token_hex()))
+            return await client.metric("verifier_redis_breaker_open") == expected
+
+        await client.verify(issuer.token("EdDSA"))
+        assert await client.metric("verifier_redis_seconds_count", command="mget") > 0
+        with place.server.admin(password="the first one") as admin:
+            admin.config_set("requirepass", "the second one")
+            admin.client_kill_filter(_type="normal", skipme=True)
+        await eventually(lambda: is_open(True), within=10)
+        password.write_text("the second one\n")
+        await eventually(lambda: is_open(False), within=10)

@@ -2,7 +2,6 @@
 
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from verifier.config import Settings
@@ -14,6 +13,7 @@ from verifier.observability.observer import Observer
 from verifier.ports import Limits, SharedIdentities
 from verifier.remote.http import in_file_thread
 from verifier.store.revocations import LocalList, RevocationList
+from verifier.store.servers import Credentials
 from verifier.store.servers import parse as parse_servers
 from verifier.store.shared import NotShared, Shared
 
@@ -32,10 +32,11 @@ async def open_store(settings: Settings, observer: Observer, stack: AsyncExitSta
 
     servers = parse_servers(redis.url)
     if redis.password_file is not None:
-        password = await _password(redis.password_file)
-        servers = replace(servers, credentials=replace(servers.credentials, password=password))
+        await in_file_thread(redis.password_file.read_text)  # or the start fails, as it does for other files
+        servers = replace(servers, credentials=replace(servers.credentials, file=redis.password_file))
     if redis.sentinel_password_file is not None:
-        servers = replace(servers, sentinel_password=await _password(redis.sentinel_password_file))
+        await in_file_thread(redis.sentinel_password_file.read_text)
+        servers = replace(servers, sentinel_credentials=Credentials(file=redis.sentinel_password_file))
     ca_file = None if redis.ca_file is None else str(redis.ca_file)
     store = RedisStore(
         connect(servers, timeout=redis.timeout, connections=redis.connections, ca_file=ca_file),
@@ -47,10 +48,6 @@ async def open_store(settings: Settings, observer: Observer, stack: AsyncExitSta
     )
     stack.push_async_callback(store.stop)
     return store
-
-
-async def _password(file: Path) -> str:
-    return (await in_file_thread(file.read_text)).strip()
 
 
 def shared_identities(settings: Settings, store: "RedisStore | None") -> SharedIdentities:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 _DEFAULT_PORT = {"": 6379, "sentinel": 26379, "cluster": 6379}
@@ -16,10 +17,11 @@ class Topology(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user of Redis' access control lists, or the password alone."""
+    """A user of Redis' access control lists, or the password alone. With ``file``, the password is what that holds."""
 
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class RedisServers:
     service: str | None = None
     db: int = 0
     credentials: Credentials = Credentials()
-    sentinel_password: str | None = field(default=None, repr=False)
+    sentinel_credentials: Credentials = Credentials()
 
 
 def parse(url: str) -> RedisServers:
