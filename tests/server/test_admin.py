@@ -184,3 +184,11 @@ async def test_a_token_without_jti_is_revoked_by_its_content_and_no_other_is(
     one, other = issuer.token("EdDSA"), issuer.token("EdDSA", nonce="other")
     await client.admin("POST", json={"token": one})
     assert [(await client.verify(token)).reason for token in (one, other)] == ["revoked", None]
+
+
+async def test_a_token_that_cannot_be_read_is_told_when_the_service_starts(issuer: FakeIssuer, tmp_path: Path) -> None:
+    """And not only to the one who needs it when something has leaked."""
+    ops = {"listen": "127.0.0.1:0", "admin_token_file": str(tmp_path / "missing")}
+    async with serve(settings({"name": "main", "issuer": issuer.url, "audiences": [AUD]}, ops=ops)) as client:
+        (line,) = [line for line in client.log() if line["event"] == "file_unusable"]
+    assert (line["kind"], line["detail"].startswith("cannot read")) == ("ops.admin_token_file", True)

@@ -85,3 +85,40 @@ def test_identities_leave_with_the_key_that_verified_them() -> None:
     cache.put(digest(3), IDENTITY._replace(issuer_name="other"), good=True)
     cache.retain("main", frozenset({key(1)}))
     assert [cache.get(digest(number)) is None for number in (1, 2, 3)] == [True, False, False]
+
+
+def test_with_less_room_the_newest_stay() -> None:
+    cache = MemoryCache(20, 60.0, Clock())
+    for number in range(20):
+        cache.put(digest(number), IDENTITY, good=True)
+    cache.resize(10, 60.0)
+    assert [cache.get(digest(number)) is None for number in (9, 10, 19)] == [True, False, False]
+    cache.put(digest(20), IDENTITY, good=True)
+    assert len(cache) == 10
+
+
+def test_the_room_of_the_bad_shrinks_too() -> None:
+    cache = MemoryCache(40, 60.0, Clock())
+    for number in range(4):
+        cache.put(digest(number), IDENTITY, good=False)
+    cache.resize(10, 60.0)
+    assert len(cache) == 1
+
+
+def test_another_time_is_for_what_comes_from_then_on() -> None:
+    clock = Clock()
+    cache = MemoryCache(20, 60.0, clock)
+    cache.put(digest(1), IDENTITY, good=True)
+    cache.resize(20, 10.0)
+    cache.put(digest(2), IDENTITY, good=True)
+    clock.now = 20.0
+    assert [cache.get(digest(number)) is None for number in (1, 2)] == [False, True]
+
+
+def test_the_tokens_of_an_issuer_can_be_forgotten() -> None:
+    cache = MemoryCache(20, 60.0, Clock())
+    cache.put(digest(1), IDENTITY, good=True)
+    cache.put(digest(2), IDENTITY._replace(key=None), good=False)
+    cache.put(digest(3), IDENTITY._replace(issuer_name="other"), good=True)
+    cache.forget({"main"})
+    assert [cache.get(digest(number)) is None for number in (1, 2, 3)] == [True, True, False]

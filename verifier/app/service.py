@@ -12,9 +12,11 @@ from verifier import __version__
 from verifier.app.assembly import assemble, observing, open_ports
 from verifier.app.renewing import Configuration, Renewing
 from verifier.config import Settings
+from verifier.config.files import file_problems
 from verifier.core.issuer import Issuers
 from verifier.observability.log import Logger
 from verifier.observability.observer import Observer
+from verifier.remote.http import in_file_thread
 from verifier.server import ops_port
 from verifier.server.admin import Admin
 from verifier.server.http import HttpServer, Offer, Routes
@@ -50,6 +52,7 @@ async def serving(
     """
     observer = observing(settings, log, lines_dropped)
     async with AsyncExitStack() as stack:
+        await warn_of_files(settings, observer)
         made = await assemble(settings, observer, stack)
 
         async def state() -> State:
@@ -100,6 +103,12 @@ def admin_routes(
     if settings.ops.admin_token_file is None:
         return {}
     return Admin(settings.ops.admin_token_file, revocations, issuers, settings.revocations.keep, observer).routes()
+
+
+async def warn_of_files(settings: Settings, observer: Observer) -> None:
+    """Those that cannot be used. What cannot be without is an error elsewhere."""
+    for problem in await in_file_thread(file_problems, settings):
+        observer.file_unusable(problem.path, problem.message)
 
 
 def log_serving(log: Logger, service: Service) -> None:

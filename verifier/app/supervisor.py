@@ -11,7 +11,7 @@ from prometheus_client import Metric
 from verifier.app.assembly import observing
 from verifier.app.renewing import Configuration, Renewing
 from verifier.app.replicas import open_store, revocation_list
-from verifier.app.service import Service, admin_routes, log_serving, open_ops
+from verifier.app.service import Service, admin_routes, log_serving, open_ops, warn_of_files
 from verifier.app.workers import Workers
 from verifier.config import Settings
 from verifier.config.issuers import core_issuer
@@ -40,6 +40,7 @@ async def supervising(
     observer = observing(settings, log, lines_dropped)
     renewing = partial(Renewing, configuration or Configuration(lambda: settings), settings)
     async with AsyncExitStack() as stack:
+        await warn_of_files(settings, observer)
         store = await open_store(settings, observer, stack)
         bound = await bind(settings.listen, int(settings.socket_mode, 8), settings.workers)
         stack.callback(bound.close)

@@ -1,6 +1,7 @@
 """``verifier health``. Asked every few seconds, so it imports next to nothing."""
 
 import sys
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,10 @@ def command(config: Path | None, ready: bool, ops: str | None) -> None:
     host, _, port = (ops or _written(config) or DEFAULT).rpartition(":")
     path = "/readyz" if ready else "/healthz"
     try:
-        connection = HTTPConnection(_reachable(host), int(port), timeout=WITHIN)
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        click.echo(answer.read(LONGEST).decode("utf-8", "replace"))
+        with closing(HTTPConnection(_reachable(host), int(port), timeout=WITHIN)) as connection:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            click.echo(answer.read(LONGEST).decode("utf-8", "replace"))
     except (OSError, ValueError, HTTPException) as error:
         click.echo(f"nobody answers at {host}:{port}{path}: {error}", err=True)
         sys.exit(1)

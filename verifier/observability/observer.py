@@ -81,7 +81,7 @@ class Observer:
             self._callers_refused = 0
 
     def file_unusable(self, name: str, detail: str) -> None:
-        self.log.error("file_unusable", kind=name, detail=f"the last one counts: {detail}")
+        self.log.error("file_unusable", kind=name, detail=detail)
 
     def file_renewed(self, name: str) -> None:
         self.log.info("file_renewed", kind=name)
