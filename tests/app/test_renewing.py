@@ -176,6 +176,14 @@ async def test_only_the_tokens_of_issuers_that_changed_are_verified_anew(
         assert await lookups(service.client, "miss") - before == 1
 
 
+async def test_the_cache_has_the_room_that_it_says(issuer: FakeIssuer) -> None:
+    async with renewable(main(issuer)) as service:
+        for number in range(20):
+            await service.client.verify(issuer.token("EdDSA", nonce=number))
+        await service.become(main(issuer), cache={"max_entries": 10})
+        assert await service.client.metric("verifier_cache_entries", kind="identity", tier="memory") == 10
+
+
 async def test_keys_are_not_fetched_again_where_nothing_about_them_changed(issuer: FakeIssuer) -> None:
     async with renewable(main(issuer)) as service:
         await eventually(lambda: issuer.key_fetches == 1)

@@ -26,7 +26,7 @@ class Written:
             "listen": "127.0.0.1:0",
             "ops": ops,
             "issuers": [{"name": "main", "issuer": issuer.url, "audiences": [AUD]}],
-            "keys": {"deadline": "1s"},
+            "keys": {"deadline": "500ms"},
             "drain_delay": "0s",
         }
         self.audiences = [AUD]
@@ -72,20 +72,25 @@ async def test_all_of_them_decide_by_it_and_so_does_one_that_is_started_later(
 async def test_where_one_cannot_all_stay_as_they_are(
     written: Written, issuer: FakeIssuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The others have prepared for it by then, and can for the next one."""
-    monkeypatch.setattr(workers, "PREPARE", 0.1)
-    token = issuer.token("EdDSA")
+    """The others have prepared for it by then, and can for the next one. What comes late of the first is not taken for
+    the second."""
+    token = issuer.token("EdDSA", aud=OTHER)
     async with supervised(written.first, Configuration(written.load)) as client:
+        assert await reasons(client, token) == {"wrong_audience"}
         stopped = a_worker()
         os.kill(stopped, signal.SIGSTOP)
-        written.audiences = [OTHER]
-        await client.service.renew()
-        os.kill(stopped, signal.SIGCONT)
-        (refused,) = events(client, "config_refused")
+        written.audiences = ["https://third.example"]
+        with monkeypatch.context() as hasty:
+            hasty.setattr(workers, "PREPARE", -0.5)
+            await client.service.renew()
+        refused = events(client, "config_refused")[0]
         assert refused["detail"].endswith("did not get ready for it in time")
+        written.audiences = [OTHER]
+        renewing = asyncio.create_task(client.service.renew())
+        await asyncio.sleep(0.1)
+        os.kill(stopped, signal.SIGCONT)
+        await renewing
         assert await reasons(client, token) == {None}
-        await client.service.renew()
-        assert await reasons(client, token) == {"wrong_audience"}
         assert stopped in children(os.getpid())
 
 

@@ -44,14 +44,17 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """To decide by these settings: get ready for it, and say so."""
+    """To decide by these settings: get ready for it, and say so with the same ``number``."""
 
+    number: int
     settings: Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """To what was prepared."""
+    """To what was prepared under this ``number``."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,9 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The worker can ``Switch``; or cannot, because of ``problems``."""
+    """The worker can ``Switch`` to this ``number``; or cannot, because of ``problems``."""
 
+    number: int
     problems: tuple[Problem, ...] = ()
 
 

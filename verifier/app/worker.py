@@ -3,9 +3,10 @@
 import asyncio
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from time import time
+from typing import Any
 
 from verifier.app.assembly import Assembly, assemble, observing, open_ports
 from verifier.app.channel import (
@@ -54,8 +55,8 @@ class _Worker:
         self._observer = observing(start.settings, log, lines_dropped)
         self._held = Revocations(start.revocations)
         self._made: Assembly | None = None
-        self._next: Generation | None = None
-        self._preparing: asyncio.Task[None] | None = None
+        self._next: tuple[int, Generation] | None = None
+        self._changing: asyncio.Task[None] | None = None
         self._asked = 0
         self._obeying = asyncio.create_task(self._obey())
 
@@ -65,7 +66,7 @@ class _Worker:
         sockets = [socket.socket(fileno=number) for number in self._start.sockets]
         async with AsyncExitStack() as stack:
             self._made = await assemble(settings, self._observer, stack, self._held)
-            stack.push_async_callback(self._discard)
+            stack.push_async_callback(self._stop_changing)
             await open_ports(stack, self._made, sockets)
             self.report()
             self.channel.send(Serving())
@@ -100,28 +101,44 @@ class _Worker:
                 self._held.add(order)
             case Lift(revocation_id):
                 self._held.remove(revocation_id)
-            case Prepare(settings):
-                self._preparing = asyncio.create_task(self._prepare(settings))
-            case Switch() if self._made is not None and self._next is not None:
-                self._made.switch(self._next)
-                self._next = None
+            case Prepare(number, settings):
+                self._in_turn(self._prepare(number, settings))
             case Discard():
-                self._preparing = asyncio.create_task(self._discard())
+                self._in_turn(self._discard())
+            case Switch(number) if self._made is not None and self._next is not None and self._next[0] == number:
+                self._made.switch(self._next[1])
+                self._next = None
             case Drain() if self._made is not None:
                 self._made.drain()
 
-    async def _prepare(self, settings: Settings) -> None:
-        """One at a time: the supervisor waits for what it is told."""
+    def _in_turn(self, work: Coroutine[Any, Any, None]) -> None:
+        """After what was begun before: the supervisor may have given up on that."""
+
+        async def run(before: asyncio.Task[None] | None) -> None:
+            if before is not None:
+                await asyncio.wait({before})
+            await work
+
+        self._changing = asyncio.create_task(run(self._changing))
+
+    async def _prepare(self, number: int, settings: Settings) -> None:
+        await self._discard()
         if self._made is None:
             return
         try:
-            self._next = await self._made.prepare(settings)
+            self._next = number, await self._made.prepare(settings)
         except ConfigError as error:
-            self.channel.send(Prepared(error.problems))
+            self.channel.send(Prepared(number, error.problems))
         else:
-            self.channel.send(Prepared())
+            self.channel.send(Prepared(number))
 
     async def _discard(self) -> None:
         unused, self._next = self._next, None
         if self._made is not None and unused is not None:
-            await self._made.discard(unused)
+            await self._made.discard(unused[1])
+
+    async def _stop_changing(self) -> None:
+        if self._changing is not None:
+            self._changing.cancel()
+            await asyncio.wait({self._changing})
+        await self._discard()

@@ -73,7 +73,7 @@ class Worker:
         self.failed: Failed | None = None
         self.serving_since: float | None = None
         self.begun = asyncio.Event()  # it serves, or never will
-        self.prepared: asyncio.Future[tuple[Problem, ...]] = asyncio.get_running_loop().create_future()
+        self._prepared: dict[int, asyncio.Future[tuple[Problem, ...]]] = {}
         self._process = process
         self._channel = channel
         self._asked = 0
@@ -83,14 +83,16 @@ class Worker:
     def tell(self, order: Order) -> None:
         self._channel.send(order)
 
-    async def prepare(self, settings: Settings, within: float) -> tuple[Problem, ...]:
+    async def prepare(self, number: int, settings: Settings, within: float) -> tuple[Problem, ...]:
         """Have it get ready for other settings, in so many seconds; what keeps it from that. It may be gone then."""
-        self.prepared = asyncio.get_running_loop().create_future()
-        self._channel.send(Prepare(settings))
-        waiting: set[asyncio.Future[Any]] = {self.prepared, self._reading}
+        told: asyncio.Future[tuple[Problem, ...]] = asyncio.get_running_loop().create_future()
+        self._prepared[number] = told
+        self._channel.send(Prepare(number, settings))
+        waiting: set[asyncio.Future[Any]] = {told, self._reading}
         await asyncio.wait(waiting, timeout=within, return_when=asyncio.FIRST_COMPLETED)
-        if self.prepared.done():
-            return self.prepared.result()
+        del self._prepared[number]
+        if told.done():
+            return told.result()
         return () if self._reading.done() else (Problem("", f"worker {self.number} did not get ready for it in time"),)
 
     async def ask(self, within: float) -> bool:
@@ -155,8 +157,8 @@ class Worker:
                 self.begun.set()
             case Failed():
                 self.failed = message
-            case Prepared(problems) if not self.prepared.done():
-                self.prepared.set_result(problems)
+            case Prepared(number, problems) if number in self._prepared:
+                self._prepared[number].set_result(problems)
 
     def _answered(self, number: int) -> None:
         for asked in [asked for asked in self._unanswered if asked <= number]:
@@ -182,6 +184,7 @@ class Workers:
         self.settings = settings
         """By which they decide; another after ``renew``."""
         self.draining = False
+        self._renewals = 0
         self._bound = bound
         self._held = held
         self._observer = observer
@@ -240,7 +243,8 @@ class Workers:
         """
         ready = self.serving()
         within = max(settings.keys.deadline, self.settings.keys.deadline) * 2 + PREPARE
-        problems = await asyncio.gather(*(worker.prepare(settings, within) for worker in ready))
+        self._renewals += 1
+        problems = await asyncio.gather(*(worker.prepare(self._renewals, settings, within) for worker in ready))
         if any(problems):
             for worker in ready:
                 worker.tell(Discard())
@@ -248,7 +252,7 @@ class Workers:
         self.settings = settings
         for worker in self._living.values():
             if worker in ready:
-                worker.tell(Switch())
+                worker.tell(Switch(self._renewals))
             else:
                 self._kill(worker, "it began with the configuration of before")
         await self._obeyed(ready, "it cannot be told of another configuration")
