@@ -14,6 +14,7 @@ from verifier.app.entrance import within
 from verifier.app.generation import Generation, Ground, generation
 from verifier.app.replicas import open_store, revocation_list
 from verifier.config import Settings, renewal
+from verifier.config.report_only import on_trial
 from verifier.core.issuer import Issuers
 from verifier.core.revocation import Revocations
 from verifier.observability.log import Logger
@@ -183,7 +184,10 @@ async def _together(closing: Iterable[Close]) -> None:
 
 
 def _warn(settings: Settings, bounds: Bounds, log: Logger) -> None:
-    """Of what the machine lacks."""
+    """Of what the machine lacks, and of what is not enforced."""
+    tried = on_trial(settings)
+    if tried:
+        log.info("report_only", detail=", ".join(tried))
     if HttpRequestParser is HttpRequestParserPy:
         log.warning("pure_python_parser", detail="aiohttp has no compiled parser here; it is slow and less strict")
     if bounds.connections < settings.limits.connections:

@@ -6,7 +6,7 @@ from time import monotonic
 
 from verifier.core.keys import Dropped, KeySet
 from verifier.core.revocation import Revocation
-from verifier.core.verdict import Allowed, Denied, Verdict
+from verifier.core.verdict import Allowed, Denied, Verdict, WouldDeny
 from verifier.observability.log import Logger, place
 from verifier.observability.metrics import Metrics
 from verifier.observability.tally import Count, Durations
@@ -34,10 +34,12 @@ class Observer:
         }
 
     def decided(self, surface: str, verdict: Verdict, request_id: str, trace_id: str | None = None) -> None:
-        """Count a verdict, and write the line of a denial."""
+        """Count a verdict, and write the line of a denial, or of what would be one."""
         if isinstance(verdict, Allowed):
             issuer = "" if verdict.principal is None else verdict.principal.issuer_name
             self.metrics.decisions.of(surface, issuer, "allow", "").value += 1
+            for found in verdict.would_deny:
+                self._would_deny(surface, issuer, found, {"request_id": request_id, "trace_id": trace_id})
             return
         outcome = "undecided" if verdict.undecided else "deny"
         self.metrics.decisions.of(surface, verdict.issuer, outcome, str(verdict.reason)).value += 1
@@ -192,3 +194,18 @@ class Observer:
             detail=denied.detail,
             **ids,
         )
+
+    def _would_deny(self, surface: str, issuer: str, found: WouldDeny, ids: Mapping[str, str | None]) -> None:
+        self.metrics.would_deny.labels(surface, issuer, found.rule, str(found.reason)).inc()
+        if self._log_denials:
+            self.log.info(
+                "would_deny",
+                surface=surface,
+                issuer=issuer,
+                rule=found.rule,
+                route=found.route or None,
+                pattern=found.pattern or None,
+                reason=str(found.reason),
+                detail=found.detail,
+                **ids,
+            )
