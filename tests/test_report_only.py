@@ -1,7 +1,9 @@
 """Rules that are only reported: what they say is what enforcing them would do, and they do nothing."""
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,9 +13,10 @@ from tests.support import AUD, NOW, claims, issuer, private_key, sign
 from verifier.core import trial
 from verifier.core.identity import Identity
 from verifier.core.issuer import Introspect, Introspection, Issuer, RequiredClaim
+from verifier.core.paths import Form
 from verifier.core.policy import Requirement
 from verifier.core.reasons import Reason
-from verifier.core.routes import TOKEN_ONLY, Access, Route, Routes, Target, parse
+from verifier.core.routes import Access, Route, Routes, Target, parse
 from verifier.core.token import Header
 from verifier.core.verdict import Allowed, Denied, Verdict, WouldDeny
 from verifier.engine import ANY_ROUTE, Engine, Question
@@ -255,7 +258,7 @@ class Broken:
 
 def test_nothing_is_said_of_an_identity_that_was_refused() -> None:
     refused = Identity("main", "one", None, b"", Denied(Reason.INACTIVE, "no"), header=Header("none", None, None))
-    assert trial.would_deny(refused, trying(audiences=frozenset()), ANY_ROUTE, None, TOKEN_ONLY, NOW) == ()
+    assert trial.would_deny(refused, trying(audiences=frozenset()), ANY_ROUTE, None, NOW) == ()
 
 
 def _route(chance: random.Random, number: int) -> Route:
@@ -301,10 +304,11 @@ def test_routes_on_trial_change_nothing_and_say_what_enforcing_them_would_do() -
     for _ in range(400):
         routes = [_route(chance, number) for number in range(chance.randint(1, 6))]
         default = chance.choice([*Access])
-        preflights = chance.random() < 0.5
+        preflights, forms = chance.random() < 0.5, frozenset(chance.sample([*Form], chance.choice([0, 0, 6])))
+        made = partial(Routes, default=default, permitted=forms, answers_preflights=preflights)
 
-        def engine(*made: Route, default: Access = default, preflights: bool = preflights) -> Engine:
-            return Bench(routes=Routes(made, default=default, answers_preflights=preflights)).engine
+        def engine(*routes: Route, made: Callable[..., Routes] = made) -> Engine:
+            return Bench(routes=made(routes)).engine
 
         tried = engine(*routes)
         without = engine(*(one for one in routes if not one.report_only))

@@ -333,16 +333,16 @@ class Engine:
             except Rejected as refusal:
                 demanded = (*question.requirement.scopes, *rule.requirement.scopes)
                 return Denied(refusal.reason, refusal.detail, issuer.name, demanded, principal=standing, reach=reach)
-        tried = self._tried(identity, issuer, question, rule, now) if self._has_trials else ()
+        tried = self._tried(identity, issuer, question, now) if self._has_trials else ()
         return Allowed(principal, good_until, reach, tried)
 
     def _tried(
-        self, identity: Identity | None, issuer: Issuer | None, question: Question, rule: Rule, now: float
+        self, identity: Identity | None, issuer: Issuer | None, question: Question, now: float
     ) -> tuple[WouldDeny, ...]:
         """What rules that are only reported say of what is allowed, and stays so whatever becomes of them."""
         try:
             target = question.target or question.tried
-            return trial.would_deny(identity, issuer, self._routes, target, rule, now)
+            return trial.would_deny(identity, issuer, self._routes, target, now)
         except Exception as error:  # noqa: BLE001 - rule: a trial changes no decision
             self._observer.defect(error)
             return ()

@@ -16,16 +16,16 @@ from verifier.core.verdict import Denied, Principal, WouldDeny
 
 
 def would_deny(
-    identity: Identity | None, issuer: Issuer | None, table: Routes, target: Target | None, rule: Rule, now: float
+    identity: Identity | None, issuer: Issuer | None, table: Routes, target: Target | None, now: float
 ) -> tuple[WouldDeny, ...]:
-    """What the trials of the issuer and of the routes would deny of a request that is allowed by ``rule`` at ``now``
-    (seconds since 1970). Nobody, without an identity, is of no issuer."""
+    """What the trials of the issuer and of the routes would deny of a request that is allowed at ``now`` (seconds since
+    1970). Nobody, without an identity, is of no issuer."""
     principal, leeway = None, 0.0
     found: WouldDeny | None = None
     if identity is not None and issuer is not None and not isinstance(identity.outcome, Denied):
         principal, leeway = identity.outcome, issuer.leeway
         found = None if issuer.trial is None else _by_issuer(identity, principal, issuer.trial, now)
-    other = None if table.trial is None else _by_route(principal, leeway, table.trial, target, rule, now)
+    other = None if table.trial is None else _by_route(principal, leeway, table.trial, target, now)
     return tuple(one for one in (found, other) if one is not None)
 
 
@@ -46,16 +46,14 @@ def _by_issuer(identity: Identity, principal: Principal, issuer: Issuer, now: fl
 
 
 def _by_route(
-    principal: Principal | None, leeway: float, table: Routes, target: Target | None, rule: Rule, now: float
+    principal: Principal | None, leeway: float, table: Routes, target: Target | None, now: float
 ) -> WouldDeny | None:
-    """By ``table``, in which the routes on trial are enforced."""
-    tried = table.rule(target)
-    if tried == rule:
-        return None
+    """By ``table``, in which the routes on trial are enforced. By the others it is allowed, as it was decided."""
+    rule = table.rule(target)
     try:
-        _check(tried, principal, leeway, now)
+        _check(rule, principal, leeway, now)
     except Rejected as refusal:
-        name, pattern = ("", "") if tried.route is None else (tried.route.name, str(tried.route.pattern))
+        name, pattern = ("", "") if rule.route is None else (rule.route.name, str(rule.route.pattern))
         return WouldDeny("route", refusal.reason, refusal.detail, name, pattern)
     return None
 

@@ -9,10 +9,14 @@ from verifier.core.revocation import Revocation
 from verifier.core.verdict import Allowed, Denied, Verdict, WouldDeny
 from verifier.observability.log import Logger, place
 from verifier.observability.metrics import Metrics
+from verifier.observability.pace import Pace
 from verifier.observability.tally import Count, Durations
 
 REFUSALS_INTERVAL = 60.0
 """Seconds between two lines about callers that were refused."""
+
+TRIAL_LINES = 10
+"""Lines a second, at most, about what would be denied: every request may be, and a line costs more than deciding."""
 
 
 class Observer:
@@ -25,6 +29,7 @@ class Observer:
         self.log = log
         self._log_denials = log_denials
         self._clock = clock
+        self._trial_lines = Pace(TRIAL_LINES, clock)
         self._callers_refused = 0
         self._next_refusal_line = -math.inf
         self._lookups = {
@@ -197,9 +202,11 @@ class Observer:
 
     def _would_deny(self, surface: str, issuer: str, found: WouldDeny, ids: Mapping[str, str | None]) -> None:
         self.metrics.would_deny.labels(surface, issuer, found.rule, str(found.reason)).inc()
-        if self._log_denials:
+        left_out = self._trial_lines.admit() if self._log_denials else None
+        if left_out is not None:
             self.log.info(
                 "would_deny",
+                dropped=left_out or None,
                 surface=surface,
                 issuer=issuer,
                 rule=found.rule,
