@@ -28,11 +28,11 @@ def test_a_clock_that_went_back_stops_nothing() -> None:
 
 
 def test_of_what_would_be_denied_all_is_counted_and_some_is_logged() -> None:
-    now, stream = 5.0, io.StringIO()
+    at, stream = [5.0], io.StringIO()
     metrics = Metrics()
-    observer = Observer(metrics, open_log("json", "info", stream), log_denials=True, clock=lambda: now)
+    observer = Observer(metrics, open_log("json", "info", stream), log_denials=True, clock=lambda: at[0])
     found = WouldDeny("route", Reason.ROUTE_DENIED, "no", "closed", "/closed")
-    for now in (5.0, 5.5, 6.0):
+    for at[0] in (5.0, 5.5, 6.0):
         for _ in range(TRIAL_LINES):
             observer.decided("verify", Allowed(None, 60.0, would_deny=(found,)), "one")
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
