@@ -141,6 +141,10 @@ class IssuerSettings(Section):
             raise ValidationError.from_exception_data(cls.__name__, found)
         return made
 
+    def enforced(self) -> Self:
+        """Without what is on trial: all that identities, keys and answers of the issuer depend on."""
+        return self if self.report_only is None else self.model_copy(update={"report_only": None})
+
     def identifiers(self) -> tuple[str, ...]:
         """Every exact ``iss`` value, tenants put in."""
         return rules.identifiers(self.issuer, self.issuer_aliases, self.tenants)
