@@ -87,12 +87,14 @@ def authorization(both: Both, **changes: Any) -> str:
     return f"Bearer {both.issuer.token('EdDSA', **changes)}"
 
 
-async def test_a_token_by_itself_counts_for_each_request(both: Both) -> None:
-    shown = authorization(both)
-    for _ in range(4):
-        assert (await both.get("/verify", Authorization=shown)).status == 200
-    assert await both.count("verify", "issuer") == 4
-    assert await both.count("verify", "route") == 0
+@pytest.mark.parametrize("fast_lane", [True, False])
+async def test_a_token_by_itself_counts_for_each_request(issuer: FakeIssuer, fast_lane: bool) -> None:
+    async with AsyncExitStack() as stack:
+        both = await both_of(stack, issuer, fast_lane=fast_lane)
+        shown = authorization(both)
+        for _ in range(4):
+            assert (await both.get("/verify", Authorization=shown)).status == 200
+        assert [await both.count("verify", rule) for rule in ("issuer", "route")] == [4, 0]
 
 
 @pytest.mark.parametrize(
