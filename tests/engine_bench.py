@@ -11,8 +11,9 @@ from verifier.core.keys import KeySet
 from verifier.core.policy import Requirement
 from verifier.core.reasons import Reason
 from verifier.core.revocation import Revocations
+from verifier.core.routes import Routes
 from verifier.core.verdict import Denied, Verdict
-from verifier.engine import Engine, Question
+from verifier.engine import ANY_ROUTE, Engine, Question
 from verifier.ports import Limits, Sources, SourceUnavailable
 from verifier.store.memory import MemoryCache
 
@@ -142,6 +143,7 @@ class Bench:
     others: OtherReplicas = field(default_factory=OtherReplicas)
     revoked: Revoked = field(default_factory=Revoked)
     shared_algorithms: frozenset[str] = frozenset()
+    routes: Routes = ANY_ROUTE
 
     @property
     def engine(self) -> Engine:
@@ -155,6 +157,7 @@ class Bench:
             observer=self.seen,
             limits=Limits(4096, self.waiting, self.shared_algorithms),
             clock=lambda: self.now,
+            routes=self.routes,
         )
 
     def ask(self, text: str, **demands: Any) -> Verdict | None:

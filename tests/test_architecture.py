@@ -67,12 +67,14 @@ def test_a_refusal_is_caught_by_those_who_decide_or_explain() -> None:
     assert catching == {
         "engine.py",
         "inquiry.py",
+        "core/bearer.py",  # no token is no refusal where none is needed
         "core/explanation.py",
         "core/identity.py",  # what another replica packed and does not hold here is a miss
         "core/paths.py",  # whether two spellings are of one path
         "core/policy.py",  # whether demands are met, where it is not the request's that are asked about
         "core/routes.py",  # a path that cannot be read in one way is a rule that denies
         "core/revoking.py",  # an administrator is told what is wrong with the token to revoke
+        "core/trial.py",  # what would be refused is told, and nothing else comes of it
         "cli/explain.py",
     }
 

@@ -3,7 +3,7 @@
 Rules of this module:
 
 * One line builds ``Allowed``: the last of ``_conclude``. Whatever else happens, of whatever class, ends in
-  ``Denied``.
+  ``Denied``. Rules that are only reported are asked about what is allowed, and say nothing that decides.
 * ``decide_now`` and ``decide`` are the same decision. The first answers None where I/O is needed; the second
   waits for it and asks again.
 * What is cached is the identity, bound to the issuer's configuration and to what vouches for it: the key that
@@ -24,13 +24,13 @@ from enum import Enum, auto
 from hashlib import sha256
 from typing import NamedTuple
 
-from verifier.core import bearer, claims, policy, routes, signature, token
+from verifier.core import bearer, claims, policy, routes, signature, token, trial
 from verifier.core.identity import Identity, holds, pack, unpack
 from verifier.core.issuer import Issuer, Issuers
 from verifier.core.keys import Key
 from verifier.core.reasons import Reason, Rejected
 from verifier.core.routes import Access, Routes, Rule, Target
-from verifier.core.verdict import Allowed, Denied, Principal, Verdict
+from verifier.core.verdict import Allowed, Denied, Principal, Verdict, WouldDeny
 from verifier.inquiry import Inquiries, Inquiry
 from verifier.ports import EngineObserver, IdentityCache, Limits, Sources, SourceUnavailable
 from verifier.remembered import Basis, Remembered
@@ -44,6 +44,7 @@ class Question(NamedTuple):
 
     ``authorization`` holds every value of that header; ``token`` is a bare token from a body. ``target`` is what the
     request wants to do, None where only the token is asked about. ``wants_reach``: and what else would be allowed.
+    ``tried`` is what rules on trial are asked about where ``target`` is None.
     """
 
     authorization: tuple[str, ...] = ()
@@ -51,6 +52,7 @@ class Question(NamedTuple):
     requirement: policy.Requirement = policy.NOTHING
     target: Target | None = None
     wants_reach: bool = False
+    tried: Target | None = None
 
     def __repr__(self) -> str:
         return "Question(…)"
@@ -85,6 +87,7 @@ class Engine:
         self._waiting: Counter[str] = Counter()  # by issuer, so that one that is slow takes no room from another
         self._inquiries = Inquiries(sources, observer, self._held, clock)
         self._bases: dict[str, Basis] = {}
+        self._has_trials = routes.trial is not None or any(issuer.trial is not None for issuer in issuers)
 
     async def stop(self) -> None:
         """End inquiries that nobody waits for any more."""
@@ -160,7 +163,8 @@ class Engine:
 
     def _attempt(self, question: Question, progress: "_Progress") -> Verdict:
         rule = self._routes.rule(question.target)
-        text = _credential(question, rule)
+        is_needed = rule.access is not Access.ANONYMOUS
+        text = bearer.credential(question.authorization, question.token, needed=is_needed)
         if text is None:
             return self._conclude(None, None, question, rule)
         token.check_size(text, self._limits.token_bytes)
@@ -176,7 +180,8 @@ class Engine:
             return identity
         issuer = self._issuers.by_name[identity.issuer_name]
         verdict = self._conclude(identity, issuer, question, rule)
-        if known is not None and isinstance(verdict, Allowed) and question.is_bare:
+        # What is repeated is not tried again, so nothing is that rules on trial have a say in.
+        if known is not None and isinstance(verdict, Allowed) and question.is_bare and issuer.trial is None:
             known.allow(verdict, self._clock(), self._basis(issuer.name))
         return verdict
 
@@ -246,7 +251,7 @@ class Engine:
             outcome = claims.identify(parsed, issuer)
         except Rejected as refusal:
             outcome = Denied(refusal.reason, refusal.detail, issuer.name)
-        return Identity(issuer.name, issuer.fingerprint, key, content, outcome)
+        return Identity(issuer.name, issuer.fingerprint, key, content, outcome, header=parsed.header)
 
     def _shares(self, algorithm: str, issuer: Issuer) -> bool:
         return algorithm in self._limits.shared_algorithms and not issuer.asked_about_jwts
@@ -300,7 +305,7 @@ class Engine:
     def _conclude(self, identity: Identity | None, issuer: Issuer | None, question: Question, rule: Rule) -> Verdict:
         """What depends on the time, on revocations and on the request. Nobody, without an identity, may only take
         what is for everybody, and meets no demand."""
-        principal, good_until, reach = None, policy.NEVER, None
+        principal, good_until, reach, now = None, policy.NEVER, None, 0.0
         standing: Principal | None = None
         if identity is None or issuer is None:
             if rule.access is not Access.ANONYMOUS or question.requirement != policy.NOTHING:
@@ -328,7 +333,19 @@ class Engine:
             except Rejected as refusal:
                 demanded = (*question.requirement.scopes, *rule.requirement.scopes)
                 return Denied(refusal.reason, refusal.detail, issuer.name, demanded, principal=standing, reach=reach)
-        return Allowed(principal, good_until, reach)
+        tried = self._tried(identity, issuer, question, now) if self._has_trials else ()
+        return Allowed(principal, good_until, reach, tried)
+
+    def _tried(
+        self, identity: Identity | None, issuer: Issuer | None, question: Question, now: float
+    ) -> tuple[WouldDeny, ...]:
+        """What rules that are only reported say of what is allowed, and stays so whatever becomes of them."""
+        try:
+            target = question.target or question.tried
+            return trial.would_deny(identity, issuer, self._routes, target, now)
+        except Exception as error:  # noqa: BLE001 - rule: a trial changes no decision
+            self._observer.defect(error)
+            return ()
 
 
 class _Step(Enum):
@@ -358,23 +375,6 @@ class _Wait(Exception):  # noqa: N818 - not an error: after ``step`` the answer 
         self.issuer = issuer
         self.digest = digest
         self.inquiry = inquiry
-
-
-def _credential(question: Question, rule: Rule) -> str | None:
-    """The text of the token; None where there is none and none is needed."""
-    if question.token is None:
-        try:
-            return bearer.token_text(question.authorization)
-        except Rejected as refusal:
-            if refusal.reason is Reason.MISSING_TOKEN and rule.access is Access.ANONYMOUS:
-                return None
-            raise
-    if question.authorization:
-        raise Rejected(
-            Reason.MULTIPLE_CREDENTIALS,
-            "send the token in the body or in the Authorization header, not in both",
-        )
-    return question.token
 
 
 def _unavailable(reason: Reason, outage: SourceUnavailable, issuer_name: str) -> Denied:

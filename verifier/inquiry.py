@@ -135,6 +135,7 @@ class Inquiries:
             content=inquiry.content,
             outcome=outcome,
             until=introspection.counts_until(outcome, issuer, now),
+            header=None if signed is None else signed.header,
         )
 
 

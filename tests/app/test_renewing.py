@@ -16,7 +16,7 @@ from cryptography import x509
 from tests import tls
 from tests.grpc_check import ask
 from tests.support import AUD, Client, FakeIssuer, eventually, fake_issuer, serve, settings
-from verifier.app import Configuration, renewing
+from verifier.app import Configuration, issuers, renewing
 from verifier.config import ConfigError, Problem, Settings, load
 
 OTHER = "https://other.example"
@@ -91,6 +91,38 @@ async def test_routes_and_identity_headers_are_those_of_the_new_one(issuer: Fake
         assert (await service.client.get("/forward-auth", **asked)).status == 403
         await service.become(main(issuer), identity_headers={"X-Who": "sub"})
         assert (await service.client.get("/forward-auth", **asked)).headers["X-Who"] == "alice"
+
+
+async def test_a_trial_that_begins_changes_or_ends_costs_no_identity(issuer: FakeIssuer) -> None:
+    token = issuer.token("EdDSA")
+    trials = (({"audiences": [OTHER]}, "wrong_audience"), ({"algorithms": ["ES256"]}, "algorithm_not_allowed"))
+    async with renewable(main(issuer)) as service:
+        client = service.client
+        assert {(await client.verify(token)).status for _ in range(3)} == {200}
+        for stricter, _ in trials:
+            await service.become(main(issuer, report_only=stricter))
+            assert (await client.verify(token)).status == 200
+        await service.become(main(issuer))
+        assert (await client.verify(token)).status == 200
+        counted = [await client.metric("verifier_would_deny_total", reason=reason) for _, reason in trials]
+        assert counted == [1, 1]
+        assert await lookups(client, "miss") == 1
+        assert issuer.key_fetches == 1
+
+
+@pytest.mark.parametrize("redis", [{}, {"url": "redis://127.0.0.1", "trusted": True}])
+def test_keys_and_answers_of_an_issuer_do_not_depend_on_a_trial(redis: dict[str, Any]) -> None:
+    one = {"name": "main", "issuer": OTHER, "audiences": [AUD]}
+    plain = settings(one, redis=redis)
+    tried = settings({**one, "report_only": {"algorithms": ["ES256"]}}, redis=redis)
+    assert issuers.about_keys(tried, "main") == issuers.about_keys(plain, "main")
+    assert issuers.about_answers(tried, "main") == issuers.about_answers(plain, "main")
+
+
+async def test_what_is_on_trial_from_then_on_is_said(issuer: FakeIssuer) -> None:
+    async with renewable(main(issuer)) as service:
+        await service.become(main(issuer), routes=[{"path": "/pets", "deny": True, "report_only": True}])
+        assert [line["detail"] for line in service.client.log() if line["event"] == "report_only"] == ["routes[0]"]
 
 
 async def test_the_grpc_port_decides_by_it_too(issuer: FakeIssuer) -> None:

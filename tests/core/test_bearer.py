@@ -1,5 +1,6 @@
 import pytest
 
+from verifier.core import bearer
 from verifier.core.bearer import token_text
 from verifier.core.reasons import Reason, Rejected
 
@@ -51,3 +52,24 @@ def test_anything_but_one_token_after_the_scheme_is_malformed(value: str) -> Non
     with pytest.raises(Rejected) as refusal:
         token_text([value])
     assert refusal.value.reason is Reason.MALFORMED_CREDENTIALS
+
+
+@pytest.mark.parametrize("values", [(), ("Basic eA==",)])
+def test_no_token_is_no_refusal_where_none_is_needed(values: tuple[str, ...]) -> None:
+    assert bearer.credential(values, None, needed=False) is None
+    with pytest.raises(Rejected) as refusal:
+        bearer.credential(values, None, needed=True)
+    assert refusal.value.reason is Reason.MISSING_TOKEN
+
+
+@pytest.mark.parametrize("values", [("Bearer",), ("Bearer a", "Bearer b")])
+def test_a_token_that_cannot_be_read_is_a_refusal_where_none_is_needed_too(values: tuple[str, ...]) -> None:
+    with pytest.raises(Rejected):
+        bearer.credential(values, None, needed=False)
+
+
+def test_a_token_comes_in_one_place() -> None:
+    assert bearer.credential(("Bearer a",), None, needed=True) == bearer.credential((), "a", needed=True) == "a"
+    with pytest.raises(Rejected) as refusal:
+        bearer.credential(("Bearer a",), "a", needed=True)
+    assert refusal.value.reason is Reason.MULTIPLE_CREDENTIALS

@@ -11,6 +11,7 @@ from verifier.core.identity import HeldKeys, Identity, holds, pack, unpack
 from verifier.core.issuer import Introspect, Introspection, Issuer, Issuers
 from verifier.core.keys import Key
 from verifier.core.reasons import Reason
+from verifier.core.token import Header
 from verifier.core.verdict import Denied, Principal
 
 ISSUER = issuer()
@@ -40,7 +41,7 @@ def principal(at: Issuer = ISSUER, **changes: Any) -> Principal:
 
 def signed(until: float | None = None) -> Identity:
     """What a signature led to."""
-    return Identity("main", "one", KEY, CONTENT, principal(), until)
+    return Identity("main", "one", KEY, CONTENT, principal(), until, Header("ES256", "k1", None))
 
 
 def told(until: float | None = NOW + 60) -> Identity:
@@ -196,7 +197,7 @@ def test_an_entry_that_is_both_a_principal_and_a_refusal_is_a_refusal() -> None:
     assert isinstance(found.outcome, Denied)
 
 
-@pytest.mark.parametrize("member", ["issuer", "fingerprint", "key", "content", "claims", "denied", "until"])
+@pytest.mark.parametrize("member", ["issuer", "fingerprint", "key", "content", "claims", "denied", "until", "header"])
 def test_an_entry_that_lacks_a_member_is_nothing(member: str) -> None:
     assert unpacked(without(member)) is None
 
@@ -214,6 +215,7 @@ def test_what_is_no_entry_is_nothing(entry: bytes) -> None:
         ("key", [1, "", [], {}, [None] * 4, [KEY.kid], True]),
         ("claims", [None, 1, "", []]),
         ("until", ["x", [], {}]),
+        ("header", [1, "", [], {}, ["ES256"], [None, None, None], ["ES256", 1, None], ["ES256", None, []]]),
         ("denied", [1, [], ["inactive"], ["good", "no"], ["inactive", "no", 1]]),
     ],
 )

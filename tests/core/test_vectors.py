@@ -10,7 +10,7 @@ from tests.support import issuer
 from verifier.core import base64url, keys, signature, token
 from verifier.core.keys import KeySet
 from verifier.core.reasons import Reason, Rejected
-from verifier.core.token import Token
+from verifier.core.token import Header, Token
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "jws.json").read_text("utf-8"))
 
@@ -24,7 +24,7 @@ def key_set(jwk: dict[str, Any]) -> KeySet:
 def unclaimed(compact: str, algorithm: str) -> Token:
     """The vectors' payloads are mostly no claims, so only the signature is taken from them."""
     signing_input, _, encoded = compact.rpartition(".")
-    return Token(algorithm, None, None, {}, signing_input.encode(), base64url.decode(encoded))
+    return Token(Header(algorithm, None, None), {}, signing_input.encode(), base64url.decode(encoded))
 
 
 @pytest.mark.parametrize("vector", VECTORS["valid"], ids=lambda vector: vector["source"])

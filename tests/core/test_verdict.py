@@ -7,12 +7,13 @@ from verifier.core.explanation import Outcome, Step
 from verifier.core.issuer import RequiredClaim
 from verifier.core.policy import NOTHING
 from verifier.core.reasons import Family, Reason
-from verifier.core.verdict import Allowed, Denied
+from verifier.core.verdict import Allowed, Denied, WouldDeny
 
 KEYS = keys.load_jwks({"keys": [public_jwk(private_key("EdDSA"))]})
 VALUES = {
     "principal": identified(),
     "allowed": Allowed(identified(), 60.0),
+    "would deny": WouldDeny("route", Reason.ROUTE_DENIED, "why"),
     "denied": Denied(Reason.EXPIRED, "why"),
     "token": token.parse(f"{encode({'alg': 'EdDSA'})}.e30.QQ"),
     "issuer": issuer(),

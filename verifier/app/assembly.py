@@ -14,6 +14,7 @@ from verifier.app.entrance import within
 from verifier.app.generation import Generation, Ground, generation
 from verifier.app.replicas import open_store, revocation_list
 from verifier.config import Settings, renewal
+from verifier.config.report_only import on_trial
 from verifier.core.issuer import Issuers
 from verifier.core.revocation import Revocations
 from verifier.observability.log import Logger
@@ -77,6 +78,7 @@ class Assembly:
         if self.grpc is not None:
             self.grpc.check = self._check()
         self.readiness, self.gauges = self._readiness(), self._gauges()
+        _tell_trials(made.settings, self._ground.observer.log)
         retiring = asyncio.create_task(before.end(made))
         self._retiring.add(retiring)
         retiring.add_done_callback(self._retiring.discard)
@@ -183,8 +185,15 @@ async def _together(closing: Iterable[Close]) -> None:
 
 
 def _warn(settings: Settings, bounds: Bounds, log: Logger) -> None:
-    """Of what the machine lacks."""
+    """Of what the machine lacks, and of what is not enforced."""
+    _tell_trials(settings, log)
     if HttpRequestParser is HttpRequestParserPy:
         log.warning("pure_python_parser", detail="aiohttp has no compiled parser here; it is slow and less strict")
     if bounds.connections < settings.limits.connections:
         log.warning("few_descriptors", detail=f"limits.connections is {bounds.connections} here: raise ulimit -n")
+
+
+def _tell_trials(settings: Settings, log: Logger) -> None:
+    tried = on_trial(settings)
+    if tried:
+        log.info("report_only", detail=", ".join(tried))

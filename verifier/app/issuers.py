@@ -113,7 +113,7 @@ def about_answers(settings: Settings, issuer: str) -> object:
 
 
 def _issuer(settings: Settings, name: str) -> IssuerSettings | None:
-    return next((issuer for issuer in settings.issuers if issuer.name == name), None)
+    return next((issuer.enforced() for issuer in settings.issuers if issuer.name == name), None)
 
 
 def _introspector(

@@ -4,10 +4,12 @@ import sys
 from pathlib import Path
 
 import click
+from rich.markup import escape
 
 from verifier.cli.common import NO, config_option, console, json_option, print_json, print_problems
 from verifier.config import ConfigError, Settings, load
 from verifier.config.files import file_problems
+from verifier.config.report_only import on_trial
 
 
 @click.command("check-config")
@@ -36,7 +38,11 @@ def command(file: Path | None, config: Path | None, schema: bool, as_json: bool)
             print_problems(error)
         sys.exit(NO)
     if as_json:
-        print_json({"usable": True, "issuers": [issuer.name for issuer in settings.issuers], "problems": []})
+        called = [issuer.name for issuer in settings.issuers]
+        print_json({"usable": True, "issuers": called, "report_only": on_trial(settings), "problems": []})
         return
     names = ", ".join(issuer.name for issuer in settings.issuers)
     console().print(f"[bold green]✓[/] the configuration can be used; issuers: {names}")
+    tried = on_trial(settings)
+    if tried:
+        console().print(f"[yellow]![/] not enforced, only reported: {escape(', '.join(tried))}")

@@ -4,6 +4,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 from rich.markup import escape
@@ -58,17 +59,22 @@ def command(
     """Show every check of TOKEN in order: what was expected, what was found, and what nearly fits.
 
     TOKEN is `-`, or left out, to read it from standard input, which keeps it out of the shell's history. Ends with
-    0 when the token is allowed and with 1 when it is refused. The output shows the token's claims.
+    0 when the token is allowed and with 1 when it is refused, whatever rules that are only reported say, which stand
+    at its end. The output shows the token's claims.
     """
     text = token_text(token, file)
     settings = settings_or_exit(config)
     demands = Requirement(scopes, (audience,) if audience else ())
-    steps = run(lambda: explained(text, settings, demands, time.time() if at is None else at))
+    steps, tried = run(lambda: explained(text, settings, demands, time.time() if at is None else at))
     reason = explanation.refused_by(steps)
     if as_json:
-        print_json({"allowed": reason is None, "reason": reason, "steps": [asdict(step) for step in steps]})
+        members = {"allowed": reason is None, "reason": reason, "would_deny": explanation.refused_by(tried)}
+        print_json(
+            {**members, "steps": [asdict(step) for step in steps], "report_only": [asdict(one) for one in tried]}
+        )
     else:
         print_steps(steps)
+        print_trial(tried)
     sys.exit(YES if reason is None else NO)
 
 
@@ -87,7 +93,14 @@ def token_text(argument: str | None, file: Path | None) -> str:
     return rest.strip() if scheme.lower() == "bearer" else text.strip()
 
 
-async def explained(text: str, settings: Settings, demands: Requirement, now: float) -> tuple[explanation.Step, ...]:
+class Explained(NamedTuple):
+    """Every check of the decision, and those that fail on trial (``report_only`` of the issuer) where it allows."""
+
+    steps: tuple[explanation.Step, ...]
+    tried: tuple[explanation.Step, ...]
+
+
+async def explained(text: str, settings: Settings, demands: Requirement, now: float) -> Explained:
     """Every check of the token, with its issuer's keys fetched for it."""
     issuers = Issuers(core_issuer(issuer) for issuer in settings.issuers)
     keys: KeySet | str = "not asked for"
@@ -97,9 +110,15 @@ async def explained(text: str, settings: Settings, demands: Requirement, now: fl
     except Rejected:
         pass  # a step says so
 
-    return explanation.explain(
-        text, issuers, lambda _issuer: keys, now, max_bytes=settings.limits.token_bytes, demands=demands
-    )
+    def by(judges: Issuers) -> tuple[explanation.Step, ...]:
+        size = settings.limits.token_bytes
+        return explanation.explain(text, judges, lambda _issuer: keys, now, max_bytes=size, demands=demands)
+
+    steps = by(issuers)
+    if explanation.refused_by(steps) is not None:
+        return Explained(steps, ())
+    tried = by(Issuers(issuer.trial or issuer for issuer in issuers))
+    return Explained(steps, tuple(step for step in tried if step.outcome is explanation.Outcome.FAILS))
 
 
 async def _keys(settings: Settings, issuer: Issuer) -> KeySet | str:
@@ -126,3 +145,11 @@ def print_steps(steps: tuple[explanation.Step, ...]) -> None:
         out.print(f"\n[bold red]{step.reason}[/] ({step.check}): {escape(step.hint or '')}")
     if not failed:
         out.print("\n[bold green]allowed[/]")
+
+
+def print_trial(tried: tuple[explanation.Step, ...]) -> None:
+    """For people: what would be refused, and is not."""
+    out = console()
+    for step in tried:
+        told = f"expected {step.expected}, found {step.found}"
+        out.print(f"[yellow]report only[/]: would be denied: {step.reason} ({step.check}): {escape(told)}")

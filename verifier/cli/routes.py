@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from verifier.cli.common import NO, YES, console, json_option, print_json, run, settings_or_exit
-from verifier.cli.explain import explained, print_steps, token_text
+from verifier.cli.explain import Explained, explained, print_steps, print_trial, token_text
+from verifier.config import Settings
 from verifier.config.routes import core_routes
 from verifier.core import explanation, paths
 from verifier.core.iam import Plans
 from verifier.core.policy import NOTHING, Requirement
+from verifier.core.reasons import Reason
 from verifier.core.routes import Access, Routes, Rule, Target, crossing, shadowed
 from verifier.core.verdict import Reach
 
@@ -42,19 +44,40 @@ def check(file: Path, method: str, url: str, token: str | None, as_json: bool) -
     """
     settings = settings_or_exit(file)
     host, path = paths.split(url)
-    rule = core_routes(settings).rule(Target(method, host, path))
-    steps = None
-    if token is not None and rule.access is not Access.DENIED:
-        text = token_text(token, None)
-        steps = run(lambda: explained(text, settings, rule.requirement, time.time()))
+    table, target = core_routes(settings), Target(method, host, path)
+    rule = table.rule(target)
+    tried = rule if table.trial is None else table.trial.rule(target)
+    text = None if token is None or rule.access is Access.DENIED else token_text(token, None)
+    steps, trial = (None, ()) if text is None else _judged(text, settings, rule, tried)
     refused = rule.access is Access.DENIED or (steps is not None and explanation.refused_by(steps) is not None)
     if as_json:
-        print_json({**_as_json(rule), "steps": None if steps is None else [asdict(step) for step in steps]})
+        judged = {"steps": None if steps is None else [asdict(step) for step in steps]}
+        on_trial = None if tried == rule else _as_json(tried)
+        failing = [asdict(step) for step in trial]
+        print_json({**_as_json(rule), **judged, "report_only": on_trial, "would_deny": failing})
     else:
         _print(rule, settings.default_route)
         if steps is not None:
             print_steps(steps)
+        if tried != rule:
+            console().print("\n[yellow]report only[/]: what would apply instead if it were enforced:")
+            _print(tried, settings.default_route)
+        print_trial(trial)
     sys.exit(NO if refused else YES)
+
+
+def _judged(text: str, settings: Settings, rule: Rule, tried: Rule) -> Explained:
+    """The checks of a token by ``rule``; and those that fail if what is on trial is enforced, ``tried`` among it."""
+    by_rule = run(lambda: explained(text, settings, rule.requirement, time.time()))
+    if tried == rule or explanation.refused_by(by_rule.steps) is not None:
+        return by_rule
+    if tried.access is Access.DENIED:
+        detail = "nobody may" if tried.refusal is None else tried.refusal.detail
+        denied = explanation.Step("route", explanation.Outcome.FAILS, "allowed", detail, Reason.ROUTE_DENIED, detail)
+        return Explained(by_rule.steps, (*by_rule.tried, denied))
+    by_tried = run(lambda: explained(text, settings, tried.requirement, time.time()))
+    failing = [step for step in by_tried.steps if step.outcome is explanation.Outcome.FAILS]
+    return Explained(by_rule.steps, (*by_rule.tried, *failing))
 
 
 @command.command("lint")
@@ -68,13 +91,32 @@ def lint(file: Path, aws: bool, as_json: bool) -> None:
     """
     settings = settings_or_exit(file)
     table = core_routes(settings)
-    never, order = shadowed(table.all), crossing(table.all)
+    found = _found(table)
     beyond = _beyond_iam(table, settings.aws.hosts.values()) if aws else []
     if as_json:
-        print_json({"never": never, "order": order, "beyond_iam": beyond})
+        print_json({**asdict(found), "beyond_iam": beyond})
     else:
-        _print_findings(table, never, order, beyond)
-    sys.exit(NO if never else YES)
+        _print_findings(table, found, beyond)
+    sys.exit(NO if found.never else YES)
+
+
+@dataclass(frozen=True, slots=True)
+class _Findings:
+    """By names of routes. ``never``: those that can never match, with the one before; ``never_once_enforced``: those
+    that could not if all that are only reported were enforced; ``order``: pairs where only their order decides."""
+
+    never: Mapping[str, str]
+    never_once_enforced: Mapping[str, str]
+    order: tuple[tuple[str, str], ...]
+
+
+def _found(table: Routes) -> _Findings:
+    written = (table.trial or table).all
+    enforced = {route.name for route in table.all}
+    never, later = shadowed(table.all), shadowed(written)
+    idle = {name: earlier for name, earlier in later.items() if name not in enforced}
+    hidden = {name: earlier for name, earlier in later.items() if name in enforced and name not in never}
+    return _Findings({**never, **idle}, hidden, crossing(written))
 
 
 def _beyond_iam(table: Routes, hosts: Iterable[str | None]) -> list[str]:
@@ -128,15 +170,22 @@ def _demands(requirement: Requirement) -> list[str]:
     return lines + claims
 
 
-def _print_findings(routes: Routes, never: Any, order: Any, beyond: list[str]) -> None:
+def _print_findings(routes: Routes, found: _Findings, beyond: list[str]) -> None:
     out = console()
-    patterns = {route.name: str(route.pattern) for route in routes.all}
+    enforced = {route.name for route in routes.all}
+    patterns = {
+        route.name: f"{route.pattern}{'' if route.name in enforced else ', report only'}"
+        for route in (routes.trial or routes).all
+    }
     table = Table("", "Route", "Finding", box=None)
-    for name, earlier in never.items():
+    for name, earlier in found.never.items():
         table.add_row(
             "[bold red]✗[/]", _named(name, patterns), f"never matches: {_named(earlier, patterns)} comes first"
         )
-    for earlier, later in order:
+    for name, earlier in found.never_once_enforced.items():
+        text = f"would never match once {_named(earlier, patterns)} is enforced"
+        table.add_row("[yellow]![/]", _named(name, patterns), text)
+    for earlier, later in found.order:
         text = f"{_named(earlier, patterns)} comes first where both match"
         table.add_row("[yellow]![/]", _named(later, patterns), text)
     for who in beyond:

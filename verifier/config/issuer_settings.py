@@ -8,12 +8,13 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     model_validator,
 )
 
-from verifier.config import rules, values
+from verifier.config import report_only, rules, values
 from verifier.config.duration import Duration
 from verifier.config.types import Algorithm, Name, OneOf, Section, Text, Texts, TokenType, checked
 from verifier.core.algorithms import DEFAULT as DEFAULT_ALGORITHMS
@@ -41,6 +42,25 @@ class IntrospectionSettings(Section):
     denial_ttl: Duration = Field(10.0, ge=0, le=600, description="How long a refusal counts.")
     deadline: Duration = Field(2.0, gt=0, le=60, description="Longest time for one call, its turn included.")
     max_calls: int = Field(32, ge=1, le=1_024, description="Calls under way at once; the others wait for their turn.")
+
+
+class TrialSettings(Section):
+    """Stricter values on trial, each in the place of the issuer's own. What they would deny is counted and logged, and
+    allowed as before."""
+
+    audiences: Texts | None = Field(None, description="One of these would have to be in `aud`.")
+    client_ids: Texts | None = Field(None, description="Clients that would be accepted.")
+    algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] | None = Field(
+        None, description="Signature algorithms that would be accepted."
+    )
+    token_types: Annotated[tuple[TokenType, ...], Field(min_length=1)] | None = Field(
+        None, description="Values of `typ` that would be accepted."
+    )
+    required_claims: Annotated[dict[Text, OneOf], Field(min_length=1)] | None = Field(
+        None, description="Claims that would be demanded."
+    )
+    leeway: Duration | None = Field(None, ge=0, le=600, description="How far clocks might differ.")
+    max_age: Duration | None = Field(None, gt=0, description="Longest time since `iat` there might be.")
 
 
 class IssuerSettings(Section):
@@ -103,6 +123,7 @@ class IssuerSettings(Section):
         "or every token on the issuer's word alone (no keys are fetched).",
     )
     introspection: IntrospectionSettings | None = Field(None, description="See below.")
+    report_only: TrialSettings | None = Field(None, description="Stricter values that are only reported, see below.")
     ca_file: Path | None = Field(None, description="Authorities to trust for this issuer instead of the system's.")
     bearer_file: Path | None = Field(None, description="A token to send with fetches, read anew each time.")
     allow_insecure_http: bool = Field(
@@ -114,7 +135,15 @@ class IssuerSettings(Section):
     @classmethod
     def _all_problems_at_once(cls, data: Any, handler: ValidatorFunctionWrapHandler) -> Self:
         merged = rules.with_preset(data)
-        return checked(cls, merged, handler, rules.issuer_problems)  # type: ignore[no-any-return]
+        made: Self = checked(cls, merged, handler, rules.issuer_problems)
+        found = report_only.problems(made, made.report_only)
+        if found:
+            raise ValidationError.from_exception_data(cls.__name__, found)
+        return made
+
+    def enforced(self) -> Self:
+        """Without what is on trial: all that identities, keys and answers of the issuer depend on."""
+        return self if self.report_only is None else self.model_copy(update={"report_only": None})
 
     def identifiers(self) -> tuple[str, ...]:
         """Every exact ``iss`` value, tenants put in."""

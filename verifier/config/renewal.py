@@ -29,8 +29,8 @@ def changes(old: Settings, new: Settings) -> tuple[str, ...]:
 
 
 def changed_issuers(old: Settings, new: Settings) -> frozenset[str]:
-    """Names of issuers that are gone, new, or configured otherwise."""
-    before, after = ({issuer.name: issuer for issuer in one.issuers} for one in (old, new))
+    """Names of issuers that are gone, new, or configured otherwise, but for what is on trial."""
+    before, after = ({issuer.name: issuer.enforced() for issuer in one.issuers} for one in (old, new))
     return frozenset(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 

@@ -46,6 +46,10 @@ class RouteSettings(Section):
         description="A Condition block of IAM for its statement in policies for API Gateway, such as "
         "`{IpAddress: {aws:SourceIp: [203.0.113.0/24]}}`. Asked in any other way, the route is nobody's.",
     )
+    report_only: bool = Field(
+        False,
+        description="Decide as if it was not there, and report what it would deny.",
+    )
 
 
 class AwsSettings(Section):

@@ -32,6 +32,7 @@ def _routes(settings: Iterable[RouteSettings]) -> Iterable[Route]:
             access=access,
             requirement=_requirement(route),
             condition="" if route.aws_condition is None else json.dumps(route.aws_condition, sort_keys=True),
+            report_only=route.report_only,
         )
 
 

@@ -297,6 +297,11 @@ def _route_rule(data: Mapping[str, Any]) -> Iterable[InitErrorDetails]:
             idle = _DEMANDS | ({"aws_condition"} if open_or_closed == ["deny"] else set())
             for name in sorted(idle.intersection(route)):
                 yield problem(f"does nothing with {open_or_closed[0]}", "routes", place, name)
+        if route.get("report_only") is True and "aws_condition" in route:
+            text = (
+                "IAM is asked about no route that is only reported, so nobody can tell whether it holds; leave it out"
+            )
+            yield problem(text, "routes", place, "aws_condition")
         for name in _texts(route, "issuers"):
             if name not in names:
                 yield problem(f"there is no issuer {name!r}{suggestion(name, names)}", "routes", place, "issuers")

@@ -34,5 +34,25 @@ def token_text(values: Sequence[str]) -> str:
     return match.group(1)
 
 
+def credential(authorization: Sequence[str], text: str | None, *, needed: bool) -> str | None:
+    """The text of the token, of a header or by itself (``text``); None where there is none and none is ``needed``.
+
+    Raises ``Rejected``: as ``token_text`` does.
+    """
+    if text is None:
+        try:
+            return token_text(authorization)
+        except Rejected as refusal:
+            if refusal.reason is Reason.MISSING_TOKEN and not needed:
+                return None
+            raise
+    if authorization:
+        raise Rejected(
+            Reason.MULTIPLE_CREDENTIALS,
+            "send the token in the body or in the Authorization header, not in both",
+        )
+    return text
+
+
 def _names_bearer(value: str) -> bool:
     return _SCHEME.match(value) is not None

@@ -16,7 +16,7 @@ from typing import Any, cast
 from verifier.core import claim_path
 from verifier.core.issuer import ClaimValue, Issuer
 from verifier.core.reasons import Reason, Rejected
-from verifier.core.token import Token
+from verifier.core.token import Header, Token
 from verifier.core.verdict import Principal
 
 LATEST = 253_402_300_799
@@ -75,7 +75,7 @@ def stands_until(principal: Principal, issuer: Issuer) -> float:
     return min(principal.expires_at, principal.issued_at + issuer.max_age)
 
 
-def check_type(token: Token, issuer: Issuer) -> None:
+def check_type(token: Token | Header, issuer: Issuer) -> None:
     """``typ`` (RFC 8725 §3.11). A token without one is a plain ``JWT`` (RFC 7519 §5.1)."""
     if media_type("JWT" if token.type is None else token.type) not in issuer.token_types:
         raise Rejected(

@@ -12,13 +12,14 @@ from verifier.core import claims, strict_json
 from verifier.core.issuer import Issuer
 from verifier.core.keys import Key
 from verifier.core.reasons import Reason, Rejected
+from verifier.core.token import Header
 from verifier.core.verdict import Denied, Principal
 
 
 class Identity(NamedTuple):
     """``key`` verified it; None where the issuer's word alone did. ``content`` is the token's digest, by which it
     can be revoked. ``until``, in seconds since 1970, is when the issuer must be asked again; None where it was not
-    asked.
+    asked. ``header`` is the token's, None where it is no JWT or the issuer's word counts alone: for rules on trial.
     """
 
     issuer_name: str
@@ -27,6 +28,7 @@ class Identity(NamedTuple):
     content: bytes
     outcome: Principal | Denied
     until: float | None = None
+    header: Header | None = None
 
 
 HeldKeys = Callable[[Issuer], frozenset[Key]]
@@ -55,6 +57,7 @@ def pack(identity: Identity) -> bytes:
             "claims": outcome.claims if isinstance(outcome, Principal) else None,
             "denied": [outcome.reason, outcome.detail] if isinstance(outcome, Denied) else None,
             "until": identity.until,
+            "header": identity.header,
         },
         separators=(",", ":"),
     ).encode()
@@ -72,6 +75,7 @@ def unpack(entry: bytes, candidates: Iterable[Issuer], held: HeldKeys, now: floa
             content=bytes.fromhex(packed["content"]),
             outcome=_outcome(packed, issuer),
             until=packed["until"],
+            header=_header(packed["header"]),
         )
         return identity if holds(identity, issuer, held, now) else None
     except (LookupError, TypeError, ValueError, Rejected):
@@ -85,6 +89,15 @@ def _key(packed: list[str | None] | None, held: frozenset[Key]) -> Key | None:
         if [key.kid, key.algorithm, key.issuer, key.thumbprint] == packed:
             return key
     raise LookupError("the key is not trusted here")  # never None, which would mean that no key was needed
+
+
+def _header(packed: list[str | None] | None) -> Header | None:
+    if packed is None:
+        return None
+    algorithm, key_id, kind = packed
+    if not isinstance(algorithm, str) or not all(isinstance(one, str | None) for one in (key_id, kind)):
+        raise TypeError("a header has texts")
+    return Header(algorithm, key_id, kind)
 
 
 def _outcome(packed: dict[str, Any], issuer: Issuer) -> Principal | Denied:

@@ -21,7 +21,7 @@ def identify(answer: Mapping[str, Any], issuer: Issuer, signed: Principal | None
     """
     if answer.get("active") is not True:  # neither 1 nor "true": the boolean (RFC 7662 §2.2)
         raise Rejected(Reason.INACTIVE, "the issuer says that the token is not active")
-    _check_type(answer, issuer)
+    check_type(answer, issuer)
     told = {name: value for name, value in answer.items() if name != "active"}
     if signed is None:
         if len(issuer.identifiers) == 1:  # whoever was asked is the issuer, unless it names itself otherwise
@@ -61,11 +61,13 @@ def counts_until(outcome: Principal | Denied, issuer: Issuer, now: float) -> flo
     return min(now + policy.ttl, outcome.expires_at)
 
 
-def _check_type(answer: Mapping[str, Any], issuer: Issuer) -> None:
+def check_type(answer: Mapping[str, Any], issuer: Issuer) -> None:
     """An access token, to be used as a bearer token: issuers answer about refresh tokens and ID tokens too.
 
     ``token_type`` is that of RFC 6749 §7.1 and so never ``DPoP`` here; ``typ`` and ``token_use`` are what some
     issuers add.
+
+    Raises ``Rejected``: ``wrong_token_type``.
     """
     allowed: tuple[tuple[str, Set[str]], ...] = (
         ("token_type", {_BEARER}),

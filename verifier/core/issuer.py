@@ -50,7 +50,8 @@ class Issuer:
 
     ``identifiers`` are the exact ``iss`` values (several for a tenant list). ``audiences`` is None where any
     is accepted, which only the configuration's outspoken ``any`` brings about. An empty ``client_ids``
-    asks nothing of the client. ``fingerprint`` stands for the whole configuration of the issuer.
+    asks nothing of the client. ``fingerprint`` stands for the whole configuration of the issuer but its ``trial``: the
+    same issuer with stricter values, by which nothing is decided (``core/trial.py``).
     """
 
     name: str
@@ -66,6 +67,7 @@ class Issuer:
     max_age: float | None
     fingerprint: str
     introspection: Introspection | None = None
+    trial: "Issuer | None" = None
 
     @property
     def asked_about_jwts(self) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from verifier.core import paths, policy
@@ -65,7 +65,8 @@ class Pattern:
 class Route:
     """One rule. No ``methods`` and no ``hosts`` mean any; a host ``*.acme.example`` stands for all below it.
 
-    ``condition`` is what IAM has to check besides (a Condition block, as JSON), empty for nothing.
+    ``condition`` is what IAM has to check besides (a Condition block, as JSON), empty for nothing. ``report_only``: it
+    is on trial, and decides nothing.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Route:
     access: Access = Access.AUTHENTICATED
     requirement: Requirement = NOTHING
     condition: str = ""
+    report_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,11 @@ def check_access(rule: Rule) -> None:
 
 
 class Routes:
-    """All routes, arranged so that many are matched as fast as few."""
+    """All routes, arranged so that many are matched as fast as few.
+
+    Those that are only reported are not among them: they are in ``trial`` alone, the table as it would be with them
+    enforced, which is None where there are none.
+    """
 
     def __init__(
         self,
@@ -136,7 +142,16 @@ class Routes:
         permitted: Set[Form] = frozenset(),
         answers_preflights: bool = False,
     ) -> None:
-        self.all = tuple(routes)
+        written = tuple(routes)
+        self.all = tuple(route for route in written if not route.report_only)
+        self.trial: Routes | None = None
+        if len(self.all) < len(written):
+            self.trial = Routes(
+                (replace(route, report_only=False) if route.report_only else route for route in written),
+                default=default,
+                permitted=permitted,
+                answers_preflights=answers_preflights,
+            )
         self.default = default
         self._default = Rule(default)
         self._permitted = permitted

@@ -6,14 +6,14 @@ from verifier.core.algorithms import KEY_TYPE, SYMMETRIC
 from verifier.core.issuer import Issuer
 from verifier.core.keys import Key
 from verifier.core.reasons import Reason, Rejected
-from verifier.core.token import Token
+from verifier.core.token import Header, Token
 
 # joserfc's models do the arithmetic. Its ``jwt.decode`` is not used: it parses leniently and picks keys
 # and algorithms by rules of its own.
 _MODEL = {name: JWSRegistry.algorithms[name] for name in KEY_TYPE}
 
 
-def check_algorithm(token: Token, issuer: Issuer) -> None:
+def check_algorithm(token: Token | Header, issuer: Issuer) -> None:
     """Raises ``Rejected``: ``algorithm_not_allowed`` for what is not in the issuer's list, ``none`` included."""
     if token.algorithm in issuer.algorithms:
         return

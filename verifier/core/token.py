@@ -30,15 +30,25 @@ class Header(NamedTuple):
 class Token(NamedTuple):
     """A JWS in compact form, taken apart. No value in it is to be believed before the signature holds."""
 
-    algorithm: str
-    key_id: str | None
-    type: str | None
+    header: Header
     unverified_claims: Mapping[str, Any]
     signing_input: bytes
     signature: bytes
 
     def __repr__(self) -> str:
         return "Token(…)"
+
+    @property
+    def algorithm(self) -> str:
+        return self.header.algorithm
+
+    @property
+    def key_id(self) -> str | None:
+        return self.header.key_id
+
+    @property
+    def type(self) -> str | None:
+        return self.header.type
 
     @property
     def content(self) -> bytes:
@@ -60,11 +70,11 @@ def parse(text: str) -> Token:
     segments = text.split(".")
     if len(segments) != 3 or not all(segments):
         raise Rejected(Reason.MALFORMED_TOKEN, "expected three base64url segments, joined by dots and without padding")
-    header, payload, signature = segments
-    algorithm, key_id, kind = _known_header(header) if len(header) <= _SHORT_HEADER else _header(header)
+    first, payload, signature = segments
+    header = _known_header(first) if len(first) <= _SHORT_HEADER else _header(first)
     claims = _json_object(payload, "payload")
-    signing_input = text[: len(header) + 1 + len(payload)].encode("ascii")
-    return Token(algorithm, key_id, kind, claims, signing_input, _decode(signature, "signature"))
+    signing_input = text[: len(first) + 1 + len(payload)].encode("ascii")
+    return Token(header, claims, signing_input, _decode(signature, "signature"))
 
 
 def _header(segment: str) -> Header:

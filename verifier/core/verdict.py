@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from verifier.core.reasons import FAMILY, Family, Reason
 
@@ -41,16 +41,30 @@ class Reach:
     default: bool
 
 
+class WouldDeny(NamedTuple):
+    """What a rule that is only reported says of something that is allowed: enforced, it would deny it.
+
+    ``route`` and ``pattern`` are the name and the path of the route, empty where it is no route's refusal.
+    """
+
+    rule: Literal["issuer", "route"]
+    reason: Reason
+    detail: str
+    route: str = ""
+    pattern: str = ""
+
+
 class Allowed(NamedTuple):
     """The token is good for what was asked; or nobody needs one for it, and nobody sent one (``principal`` is None).
 
     ``good_until`` is how long that stays so by itself, in seconds since 1970; it may be taken back at any time before.
-    ``reach`` is there where it was asked for.
+    ``reach`` is there where it was asked for. ``would_deny`` is for metrics and logs, and changes nothing.
     """
 
     principal: Principal | None
     good_until: float
     reach: Reach | None = None
+    would_deny: tuple[WouldDeny, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,11 @@ class Metrics:
             BUCKETS,
             self.registry,
         )
+        self.would_deny = self._counter(
+            "would_deny",
+            "Allows that a rule which is only reported would deny. rule is issuer or route.",
+            ("surface", "issuer", "rule", "reason"),
+        )
         self.aws_policies = self._counter(
             "aws_policies",
             "Policies given to API Gateway. policy is routes, api, method, or fallback: the requested method "

@@ -6,13 +6,17 @@ from time import monotonic
 
 from verifier.core.keys import Dropped, KeySet
 from verifier.core.revocation import Revocation
-from verifier.core.verdict import Allowed, Denied, Verdict
+from verifier.core.verdict import Allowed, Denied, Verdict, WouldDeny
 from verifier.observability.log import Logger, place
 from verifier.observability.metrics import Metrics
+from verifier.observability.pace import Pace
 from verifier.observability.tally import Count, Durations
 
 REFUSALS_INTERVAL = 60.0
 """Seconds between two lines about callers that were refused."""
+
+TRIAL_LINES = 10
+"""Lines a second, at most, about what would be denied: every request may be, and a line costs more than deciding."""
 
 
 class Observer:
@@ -25,6 +29,7 @@ class Observer:
         self.log = log
         self._log_denials = log_denials
         self._clock = clock
+        self._trial_lines = Pace(TRIAL_LINES, clock)
         self._callers_refused = 0
         self._next_refusal_line = -math.inf
         self._lookups = {
@@ -34,10 +39,12 @@ class Observer:
         }
 
     def decided(self, surface: str, verdict: Verdict, request_id: str, trace_id: str | None = None) -> None:
-        """Count a verdict, and write the line of a denial."""
+        """Count a verdict, and write the line of a denial, or of what would be one."""
         if isinstance(verdict, Allowed):
             issuer = "" if verdict.principal is None else verdict.principal.issuer_name
             self.metrics.decisions.of(surface, issuer, "allow", "").value += 1
+            for found in verdict.would_deny:
+                self._would_deny(surface, issuer, found, {"request_id": request_id, "trace_id": trace_id})
             return
         outcome = "undecided" if verdict.undecided else "deny"
         self.metrics.decisions.of(surface, verdict.issuer, outcome, str(verdict.reason)).value += 1
@@ -192,3 +199,20 @@ class Observer:
             detail=denied.detail,
             **ids,
         )
+
+    def _would_deny(self, surface: str, issuer: str, found: WouldDeny, ids: Mapping[str, str | None]) -> None:
+        self.metrics.would_deny.labels(surface, issuer, found.rule, str(found.reason)).inc()
+        left_out = self._trial_lines.admit() if self._log_denials else None
+        if left_out is not None:
+            self.log.info(
+                "would_deny",
+                dropped=left_out or None,
+                surface=surface,
+                issuer=issuer,
+                rule=found.rule,
+                route=found.route or None,
+                pattern=found.pattern or None,
+                reason=str(found.reason),
+                detail=found.detail,
+                **ids,
+            )

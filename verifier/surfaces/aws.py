@@ -79,9 +79,9 @@ def _read(options: Options, routes: Routes, writer: Writer, request: Request) ->
         event = event.as_no_preflight()  # what is kept would be applied to what is none
     takes_policy = event.kind is not Kind.APPSYNC and (event.kind is not Kind.HTTP_2 or options.policies_for_http)
     host = aws_event.host(event, options.hosts)
-    target = None
-    if not _is_of_token(options, routes, event, takes_policy=takes_policy):
-        target = replace(event.target, host=host, holds_conditions=takes_policy)
+    judged = replace(event.target, host=host, holds_conditions=takes_policy)
+    is_of_token = _is_of_token(options, routes, event, takes_policy=takes_policy)
+    target = None if is_of_token else judged
     asked = Asked(event, host, target, is_kept, aws_event.is_kept_for_token(event, authorization, token))
     settle: Callable[[Verdict, float], Settled]
     if event.arn is None:
@@ -91,7 +91,14 @@ def _read(options: Options, routes: Routes, writer: Writer, request: Request) ->
     else:
         settle = _at_any_time(partial(writer.simple, asked))
     is_of_all = takes_policy and event.kind is Kind.REST and speaks_of_all(options.mode, event)
-    question = Question(authorization, token, target=target, wants_reach=is_of_all and target is not None)
+    is_tried = is_of_token and routes.trial is not None and not _is_of_token(options, routes.trial, event, takes_policy)
+    question = Question(
+        authorization,
+        token,
+        target=target,
+        wants_reach=is_of_all and target is not None,
+        tried=judged if is_tried else None,
+    )
     return Exchange(_refusal(asked) or question, settle, event.request_id)
 
 
@@ -99,7 +106,7 @@ def _at_any_time(settle: Callable[[Verdict], Settled]) -> Callable[[Verdict, flo
     return lambda verdict, _now: settle(verdict)
 
 
-def _is_of_token(options: Options, routes: Routes, event: Event, *, takes_policy: bool) -> bool:
+def _is_of_token(options: Options, routes: Routes, event: Event, takes_policy: bool) -> bool:
     """Whether the token alone decides."""
     has_routes = bool(routes.all) or routes.default is not Access.AUTHENTICATED
     is_of_api = takes_policy and options.mode is Mode.API
