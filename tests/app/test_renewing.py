@@ -76,7 +76,7 @@ async def test_what_is_asked_from_then_on_is_decided_by_it(issuer: FakeIssuer) -
         assert {(await service.client.verify(token)).status for _ in range(3)} == {200}
         await service.become(main(issuer, audiences=[OTHER]))
         assert (await service.client.verify(token)).reason == "wrong_audience"
-        await service.become(main(issuer, audiences=[OTHER, AUD]))
+        await service.become(main(issuer))
         assert (await service.client.verify(token)).status == 200
         assert service.events() == ["config_applied", "config_applied"]
 
@@ -334,6 +334,16 @@ async def test_a_file_that_cannot_be_used_is_told_by_its_key(issuer: FakeIssuer,
         assert (await service.client.verify(issuer.token("EdDSA"))).status == 200
         (line,) = [line for line in service.client.log() if line["event"] == "config_refused"]
         assert line["detail"].startswith("callers[0].secret_file: cannot read")
+
+
+async def test_keys_in_a_file_that_is_not_there_do_not_take_the_place_of_keys(
+    issuer: FakeIssuer, tmp_path: Path
+) -> None:
+    """At a start, they would be waited for."""
+    async with renewable(main(issuer)) as service:
+        await service.become(main(issuer, jwks_file=str(tmp_path / "missing")))
+        assert (await service.client.verify(issuer.token("EdDSA"))).status == 200
+        assert service.events() == ["config_refused"]
 
 
 async def test_tls_cannot_be_switched_on_meanwhile(issuer: FakeIssuer, tmp_path: Path) -> None:
