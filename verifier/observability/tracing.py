@@ -149,7 +149,7 @@ class Tracing:
             return
         key: Waited = (what, issuer if what == "keys" else digest)
         span = self._tracer.start_span(
-            "verifier.wait", attributes={"verifier.waits_for": what, "verifier.issuer": issuer}
+            "verifier.wait", attributes={"verifier.wait.for": what, "verifier.issuer": issuer}
         )
         waiting = self._waiting.setdefault(key, set())
         waiting.add(span)
