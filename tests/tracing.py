@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from verifier.observability import exporting
+from verifier.observability.tracing import Ids
 
 DECIDE, WAIT, FETCH, INTROSPECT = "verifier.decide", "verifier.wait", "verifier.fetch_keys", "verifier.introspect"
 
@@ -36,11 +37,11 @@ class Spans:
         return found
 
 
-def kept_here(spans: Spans) -> Callable[[str, int | None], TracerProvider]:
+def kept_here(spans: Spans) -> Callable[[str, Ids, int | None], TracerProvider]:
     """What makes a provider of the service, with ``spans`` in the place of an exporter."""
 
-    def provider(_exporter: str, worker: int | None) -> TracerProvider:
-        made = exporting.sampled_provider(worker)
+    def provider(_exporter: str, ids: Ids, worker: int | None) -> TracerProvider:
+        made = exporting.sampled_provider(ids, worker)
         made.add_span_processor(SimpleSpanProcessor(spans.exporter))
         return made
 

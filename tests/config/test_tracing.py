@@ -108,3 +108,21 @@ def test_all_problems_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError) as refused:
         tracing_settings()
     assert [found.path for found in refused.value.problems] == [asked.PROTOCOLS[1], asked.SAMPLER]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "parents_decide", "ratio"),
+    [
+        ("", True, 1.0),
+        ("always_on", False, 1.0),
+        ("always_off", False, 0.0),
+        ("traceidratio", False, 0.01),
+        ("parentbased_always_off", True, 0.0),
+        ("parentbased_traceidratio", True, 0.01),
+    ],
+)
+def test_it_is_known_beforehand_what_a_sampler_does(
+    monkeypatch: pytest.MonkeyPatch, sampler: str, parents_decide: bool, ratio: float
+) -> None:
+    say(monkeypatch, OTEL_TRACES_EXPORTER="otlp", OTEL_TRACES_SAMPLER=sampler, OTEL_TRACES_SAMPLER_ARG="0.01")
+    assert tracing_settings() == TracingSettings("otlp", parents_decide=parents_decide, ratio=ratio)

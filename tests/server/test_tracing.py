@@ -266,14 +266,23 @@ async def _has_read(client: Client) -> bool:
     return await client.metric("verifier_redis_seconds_count", command="exists") > 1
 
 
-async def test_an_identity_of_another_replica_says_so(spans: Spans, issuer: FakeIssuer, shared: dict[str, Any]) -> None:
+async def test_an_identity_of_another_replica_says_so(
+    spans: Spans, issuer: FakeIssuer, redis: RedisServer, shared: dict[str, Any]
+) -> None:
     main = {"name": "main", "issuer": issuer.url, "audiences": [AUD]}
     token = issuer.token("EdDSA")
     async with serve(settings(main, **shared)) as one, serve(settings(main, **shared)) as other:
+        await eventually(lambda: other.metric("verifier_key_set_keys"))
         await eventually(lambda: _allows(one, token))
+        await eventually(lambda: _holds_identities(redis))
         spans.exporter.clear()
-        await eventually(lambda: _allows(other, token))
-    assert "shared" in {about(span).get("verifier.cache.tier") for span in spans.of(DECIDE)}
+        await other.verify(token)
+    assert about(spans.one(DECIDE))["verifier.cache.tier"] == "shared"
+
+
+def _holds_identities(redis: RedisServer) -> bool:
+    with redis.admin() as admin:
+        return any(admin.scan_iter("*:identity:*"))
 
 
 async def _allows(client: Client, token: str) -> bool:

@@ -28,10 +28,11 @@ def open_tracing(stack: AsyncExitStack, log: Logger, worker: int | None = None) 
     if wanted is None:
         return None
     from verifier.observability.exporting import open_provider  # noqa: PLC0415 - needs the extra
-    from verifier.observability.tracing import Tracing  # noqa: PLC0415 - likewise
+    from verifier.observability.tracing import Ids, Sampling, Tracing  # noqa: PLC0415 - likewise
 
-    provider = open_provider(wanted.exporter, worker)
-    tracing = Tracing(provider, follows=wanted.follows)
+    ids = Ids()
+    provider = open_provider(wanted.exporter, ids, worker)
+    tracing = Tracing(provider, ids, Sampling(wanted.follows, wanted.parents_decide, wanted.ratio))
     stack.push_async_callback(end, tracing, log)
     log.info("traces", kind=wanted.exporter, detail=provider.sampler.get_description())
     return tracing

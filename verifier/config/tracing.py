@@ -18,16 +18,22 @@ PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
 SAMPLER = "OTEL_TRACES_SAMPLER"
 RATIO = "OTEL_TRACES_SAMPLER_ARG"
 
+PARENT_BASED = "parentbased_"
 SAMPLERS = ("always_on", "always_off", "traceidratio")
 _NEEDED = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 
 
 @dataclass(frozen=True, slots=True)
 class TracingSettings:
-    """``exporter``: who gets the spans. ``follows``: a request's ``traceparent`` is the parent of its decision."""
+    """``exporter``: who gets the spans. ``follows``: a request's ``traceparent`` is the parent of its decision.
+
+    ``parents_decide``: what has a parent is recorded where that is. ``ratio``: of all others, how many are.
+    """
 
     exporter: Literal["otlp", "console"]
-    follows: bool
+    follows: bool = True
+    parents_decide: bool = True
+    ratio: float = 1.0
 
 
 def tracing_settings() -> TracingSettings | None:
@@ -42,7 +48,13 @@ def tracing_settings() -> TracingSettings | None:
         raise ConfigError(problems)
     propagators = _said("OTEL_PROPAGATORS").lower() or "tracecontext"
     follows = "tracecontext" in (name.strip() for name in propagators.split(","))
-    return TracingSettings("console" if exporter == "console" else "otlp", follows)
+    sampler = _said(SAMPLER).lower() or "parentbased_always_on"
+    return TracingSettings(
+        exporter="console" if exporter == "console" else "otlp",
+        follows=follows,
+        parents_decide=sampler.startswith(PARENT_BASED),
+        ratio=_ratio(sampler.removeprefix(PARENT_BASED)),
+    )
 
 
 def _said(name: str) -> str:
@@ -67,12 +79,16 @@ def _sampler() -> tuple[Problem, ...]:
     sampler, ratio = _said(SAMPLER).lower(), _said(RATIO)
     if not sampler:
         return ()
-    if sampler.removeprefix("parentbased_") not in SAMPLERS:
-        known = ", ".join((*SAMPLERS, *(f"parentbased_{name}" for name in SAMPLERS)))
+    if sampler.removeprefix(PARENT_BASED) not in SAMPLERS:
+        known = ", ".join((*SAMPLERS, *(f"{PARENT_BASED}{name}" for name in SAMPLERS)))
         return (Problem(SAMPLER, f"expected one of {known}; found {sampler!r}"),)
     if sampler.endswith("traceidratio") and not _is_ratio(ratio):
         return (Problem(RATIO, f"expected a number from 0 to 1, such as 0.01, found {ratio!r}"),)
     return ()
+
+
+def _ratio(sampler: str) -> float:
+    return float(_said(RATIO)) if sampler == "traceidratio" else float(sampler == "always_on")
 
 
 def _is_ratio(text: str) -> bool:

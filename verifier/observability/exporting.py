@@ -14,6 +14,7 @@ from opentelemetry.trace import Link, SpanKind, TraceState, get_current_span
 from opentelemetry.util.types import Attributes
 
 from verifier import __version__
+from verifier.observability.tracing import Ids
 
 
 class Caused(Sampler):
@@ -42,16 +43,16 @@ class Caused(Sampler):
         return f"Caused{{{self._sampler.get_description()}}}"
 
 
-def open_provider(exporter: Literal["otlp", "console"], worker: int | None) -> TracerProvider:
+def open_provider(exporter: Literal["otlp", "console"], ids: Ids, worker: int | None) -> TracerProvider:
     """With a thread that exports. Ends by ``shutdown`` alone, which may take as long as the exporter does."""
-    made = sampled_provider(worker)
+    made = sampled_provider(ids, worker)
     made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter() if exporter == "otlp" else ConsoleSpanExporter()))
     return made
 
 
-def sampled_provider(worker: int | None = None) -> TracerProvider:
+def sampled_provider(ids: Ids, worker: int | None = None) -> TracerProvider:
     """Without anywhere to export to."""
-    made = TracerProvider(resource=_resource(worker), shutdown_on_exit=False)
+    made = TracerProvider(resource=_resource(worker), shutdown_on_exit=False, id_generator=ids)
     made.sampler = Caused(made.sampler)
     return made
 

@@ -10,13 +10,16 @@ Rules of this module:
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from threading import Thread
 from time import time_ns
 from urllib.parse import urlsplit
 
 from opentelemetry.context import Context, attach, detach, get_value, set_value
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
@@ -39,6 +42,8 @@ from verifier.ports import NoAnswer, NotAsked, SourceUnavailable
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 _KNOWN_FLAGS = 0x03  # sampled, random (W3C Trace Context §3.2.2.5)
 _NOWHERE = Context()
+# No ratio of traces but the whole takes this number.
+_UNRECORDED = NonRecordingSpan(SpanContext((1 << 128) - 1, 1, is_remote=False))
 _DECISION = "verifier-decision"
 
 COMMANDS = {"claim": "SET", "write": "PIPELINE"}
@@ -68,13 +73,39 @@ def traceparent_of(span: Span) -> str:
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags & _KNOWN_FLAGS:02x}"
 
 
-class Tracing:
-    """Makes spans by ``provider``. ``follows``: decisions belong to the trace of their request."""
+class Ids(RandomIdGenerator):
+    """Random ones; the next trace gets the one that was ``drawn``, if one was."""
 
-    def __init__(self, provider: TracerProvider, *, follows: bool) -> None:
+    drawn: int | None = None
+
+    def generate_trace_id(self) -> int:
+        trace_id, self.drawn = self.drawn, None
+        return trace_id or super().generate_trace_id()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """What the provider's sampler does with decisions, known beforehand: asking it takes longer than most decisions.
+
+    ``follows``: a decision belongs to the trace of its request. ``parents_decide``: it is recorded where its parent
+    is. ``ratio``: how many of the others are.
+    """
+
+    follows: bool = True
+    parents_decide: bool = True
+    ratio: float = 1.0
+
+
+class Tracing:
+    """Makes spans by ``provider``, whose traces have ``ids``."""
+
+    def __init__(self, provider: TracerProvider, ids: Ids, sampling: Sampling) -> None:
         self._provider = provider
         self._tracer = provider.get_tracer("verifier", __version__)
-        self._follows = follows
+        self._ids = ids
+        self._follows = sampling.follows
+        self._parents_decide = sampling.parents_decide
+        self._bound = TraceIdRatioBased.get_bound_for_rate(sampling.ratio)
         self._waiting: dict[Waited, set[Span]] = {}
 
     def close(self, ended: Callable[[], None]) -> None:
@@ -88,14 +119,28 @@ class Tracing:
 
         Thread(target=run, name="last spans", daemon=True).start()
 
-    def begin(self, surface: str, traceparent: str) -> Span:
-        """The span of a request that is to be decided. It records nothing where the sampler says so.
+    def begin(self, surface: str, traceparent: str) -> Span | None:
+        """The span of a request that is to be decided; None where it is not recorded.
 
         It is what the gateway waits for while it asks us, hence of the kind SERVER.
         """
         parent = parent_of(traceparent) if traceparent and self._follows else None
-        context = _NOWHERE if parent is None else set_span_in_context(NonRecordingSpan(parent), _NOWHERE)
-        return self._tracer.start_span("verifier.decide", context, SpanKind.SERVER, {"verifier.surface": surface})
+        context = _NOWHERE
+        if parent is not None:
+            if self._parents_decide and not parent.trace_flags.sampled:
+                return None
+            context = set_span_in_context(NonRecordingSpan(parent), _NOWHERE)
+        else:
+            trace_id = self._ids.generate_trace_id()
+            if trace_id & TraceIdRatioBased.TRACE_ID_LIMIT >= self._bound:
+                return None
+            self._ids.drawn = trace_id
+        span = self._tracer.start_span("verifier.decide", context, SpanKind.SERVER, {"verifier.surface": surface})
+        return span if span.is_recording() else None
+
+    def outside(self) -> AbstractContextManager[None]:
+        """What happens in there happens for a decision that is not recorded."""
+        return self.inside(_UNRECORDED)
 
     def names(self, span: Span, traceparent: str) -> str | None:
         """What the log should name in the place of ``traceparent``, where ``span`` belongs to another trace."""

@@ -28,7 +28,7 @@ class TracedDecisions(Decisions):
         self, request: Request, read: Callable[[Request], Asked], *, surface: str, for_gateways: bool
     ) -> Decided | None:
         span = self._begin(surface, _traceparent(request))
-        if span is None or not span.is_recording():
+        if span is None:
             return super().decide_now(request, read, surface=surface, for_gateways=for_gateways)
         try:
             with self._tracing.inside(span):
@@ -53,10 +53,11 @@ class TracedDecisions(Decisions):
     ) -> Decided:
         span = self._begin(surface, _traceparent(request))
         if span is None:
-            return await super().decide(request, read, surface=surface, for_gateways=for_gateways, within=within)
-        named = self._named(request, span) if span.is_recording() else request
+            with self._tracing.outside():
+                return await super().decide(request, read, surface=surface, for_gateways=for_gateways, within=within)
+        named = self._named(request, span)
         try:
-            with self._tracing.inside(span):  # also where nothing is recorded, so that what it waits for is not either
+            with self._tracing.inside(span):
                 decided = await super().decide(named, read, surface=surface, for_gateways=for_gateways, within=within)
         except BaseException as error:
             self._tracing.failed(span, error)
@@ -72,7 +73,7 @@ class TracedDecisions(Decisions):
         ) -> Remembered | Verdict | None:
             parent = header("traceparent").decode("latin-1")
             span = self._begin(surface, parent)
-            if span is None or not span.is_recording():
+            if span is None:
                 return ask(authorization, request_id, header)
             own = self._tracing.names(span, parent)
             with self._tracing.inside(span):
