@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.app.test_supervisor import program
+from tests.app.processes import program
 from tests.e2e.gateways import programs
 from tests.e2e.gateways.build import GO_OF_COLLECTOR
 from tests.support import AUD, FakeIssuer, eventually, free_port

@@ -195,6 +195,7 @@ async def test_a_fetch_that_fails_has_the_status_of_the_answer(spans: Spans, iss
         await eventually(lambda: spans.of(FETCH))
     span = spans.of(FETCH)[0]
     assert (about(span)["verifier.result"], about(span)["error.type"]) == ("error", "503")
+    assert [sorted(event.attributes or {}) for event in span.events] == [["exception.type", "verifier.where"]]
     assert span.status.status_code is StatusCode.ERROR
 
 
@@ -208,6 +209,14 @@ async def test_a_question_about_a_token_belongs_to_the_decision_that_asked(
     assert span.parent.span_id == number(wait)
     assert about(span) == {"verifier.issuer": "asked", "verifier.result": "active"}
     assert about(spans.one("POST"))["http.response.status_code"] == 200
+
+
+async def test_a_question_of_a_decision_that_is_not_recorded_is_not_recorded(
+    spans: Spans, issuer: FakeIssuer, secret_file: Path
+) -> None:
+    async with serve(settings(opaque_issuer("asked", f"{issuer.url}/introspect", secret_file))) as client:
+        await client.verify(issuer.opaque("opaque", iss="https://asked.example"), traceparent=UNSAMPLED)
+    assert (issuer.introspections, spans.all()) == (1, ())
 
 
 async def test_decisions_that_wait_for_one_answer_have_links_to_it(
