@@ -12,7 +12,7 @@ FUZZ_EXAMPLES ?= 50000
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links \
 	--custom-compile-command "make lock" --upgrade
 
-.PHONY: help setup run test check fmt e2e traefik istio-tools fuzz bench bench-quick bench-tools bench-sharing bench-replicas bench-routes bench-shim lambda-zip docs lock clean
+.PHONY: help setup run test check fmt e2e traefik istio-tools collector fuzz bench bench-quick bench-tools bench-sharing bench-replicas bench-routes bench-shim lambda-zip docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,9 @@ traefik: $(READY) ## Build Traefik into .tools, where it is missing and Go 1.24 
 
 istio-tools: $(READY) ## Build Istio's control plane and its checker into .tools, where Go 1.26 is there (minutes, once)
 	@$(BIN)/python -m tests.e2e.gateways.build istio
+
+collector: $(READY) ## Build an OpenTelemetry Collector into .tools, where Go 1.25 is there (a minute, once)
+	@$(BIN)/python -m tests.e2e.gateways.build collector
 
 fuzz: $(READY) ## Send FUZZ_EXAMPLES bad inputs over HTTP
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest --timeout=1800 -s tests/fuzz

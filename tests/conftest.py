@@ -16,7 +16,7 @@ from tests.support import ADMIN_TOKEN, AUD, Client, FakeIssuer, fake_issuer, ser
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The developer's own environment must not configure the service under test."""
     for name in os.environ:
-        if name.startswith("VERIFIER_") or name in {"TOKEN_ISSUER", "AUDIENCE", "JWKS_URI"}:
+        if name.startswith(("VERIFIER_", "OTEL_")) or name in {"TOKEN_ISSUER", "AUDIENCE", "JWKS_URI"}:
             monkeypatch.delenv(name)
 
 

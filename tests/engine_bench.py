@@ -1,6 +1,7 @@
 """An engine in a test's hand: real keys, a real cache, and the world outside as plain values."""
 
 import asyncio
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +67,9 @@ class Seen:
 
     def introspection_failed(self, issuer: str, detail: str) -> None:
         self.outages.append(detail)
+
+    def waiting(self, what: str, issuer: str, digest: bytes) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def defect(self, error: Exception) -> None:
         self.defects.append(error)

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import StrEnum
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -144,7 +144,8 @@ class Engine:
                 return Denied(Reason.OVERLOADED, "too many decisions are waiting", name, retry_after=1)
             self._waiting[name] += 1
             try:
-                await self._take(wait, progress)
+                with self._observer.waiting(wait.step, name, wait.digest):
+                    await self._take(wait, progress)
             except Exception as error:  # noqa: BLE001 - rule: every exception ends in a denial or a 503
                 self._observer.defect(error)
             finally:
@@ -348,12 +349,12 @@ class Engine:
             return ()
 
 
-class _Step(Enum):
+class _Step(StrEnum):
     """What a decision may wait for, once each."""
 
-    RECALL = auto()  # whether another replica verified the token
-    KEYS = auto()  # fresh keys
-    ANSWER = auto()  # what the issuer says about the token
+    RECALL = "shared"  # whether another replica verified the token
+    KEYS = "keys"  # fresh ones
+    ANSWER = "introspection"  # what the issuer says about the token
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """What the engine asks of the world outside: the forms that ``remote``, ``store`` and ``observability`` fill."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,12 +12,14 @@ from verifier.remembered import Remembered
 
 
 class SourceUnavailable(Exception):  # noqa: N818 - reads as what it says
-    """Something outside that a decision needs cannot be had now. ``retry_after`` is in seconds."""
+    """Something outside that a decision needs cannot be had now. ``retry_after`` is in seconds. ``status`` is what HTTP
+    answered, where that is why."""
 
-    def __init__(self, detail: str, retry_after: float = 1.0) -> None:
+    def __init__(self, detail: str, retry_after: float = 1.0, status: int | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
         self.retry_after = retry_after
+        self.status = status
 
 
 class NoAnswer(Exception):  # noqa: N818 - reads as what it says
@@ -111,6 +114,10 @@ class EngineObserver(Protocol):
     def introspection_failed(self, issuer: str, detail: str) -> None: ...
 
     def defect(self, error: Exception) -> None: ...
+
+    def waiting(self, what: str, issuer: str, digest: bytes) -> AbstractContextManager[None]:
+        """A decision waits inside: for ``keys``, for ``introspection``, or for a ``shared`` identity of the token with
+        ``digest``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ class Seen:
     def redis_took(self, command: str, seconds: float) -> None:
         self.commands.append(command)
 
-    def redis_failed(self, command: str, error: Exception) -> None:
+    def redis_failed(self, command: str, error: Exception, seconds: float) -> None:
         self.errors.append(type(error).__name__)
 
     def redis_breaker(self, *, is_open: bool, cause: str = "") -> None:

@@ -29,14 +29,21 @@ from verifier.store.memory import MemoryCache
 from verifier.store.revocations import RevocationList
 
 if TYPE_CHECKING:
+    from verifier.observability.tracing import Tracing
     from verifier.server.grpc_port import Check, GrpcPort
 
 
-def observing(settings: Settings, log: Logger, lines_dropped: Callable[[], int]) -> Observer:
-    """With metrics of its own, of which ``lines_dropped`` is one."""
+def observing(
+    settings: Settings, log: Logger, lines_dropped: Callable[[], int], tracing: "Tracing | None" = None
+) -> Observer:
+    """With metrics of its own, of which ``lines_dropped`` is one. Where there is a ``tracing``, traces are made too."""
     metrics = Metrics()
     metrics.log_lines_dropped.set_function(lines_dropped)
-    return Observer(metrics, log, log_denials=settings.log.denials)
+    if tracing is None:
+        return Observer(metrics, log, log_denials=settings.log.denials)
+    from verifier.observability.traced import TracedObserver  # noqa: PLC0415 - needs the extra
+
+    return TracedObserver(metrics, log, log_denials=settings.log.denials, tracing=tracing)
 
 
 class Assembly:

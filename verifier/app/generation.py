@@ -12,6 +12,7 @@ import aiohttp
 from verifier.app.entrance import configured_surfaces, data_bounds, open_door, within
 from verifier.app.issuers import about_answers, about_keys, introspectors, key_sources
 from verifier.app.replicas import engine_limits, shared_identities
+from verifier.app.tracing import http_client, traced_introspectors
 from verifier.config import Settings
 from verifier.config.issuers import core_issuer
 from verifier.config.routes import core_routes
@@ -21,12 +22,12 @@ from verifier.core.routes import Routes as RouteTable
 from verifier.engine import Engine
 from verifier.observability.observer import Observer
 from verifier.ports import Sources, SourceUnavailable
-from verifier.remote.http import HttpClient
 from verifier.remote.introspector import HttpIntrospector
 from verifier.remote.key_source import RefreshingKeys
 from verifier.server import data_port
 from verifier.server.deciding import Decisions
 from verifier.server.http import Door, Offer
+from verifier.server.tracing import TracedDecisions
 from verifier.store.memory import MemoryCache
 from verifier.store.revocations import RevocationList
 from verifier.surfaces.identity_headers import IdentityHeaders
@@ -87,9 +88,10 @@ async def generation(ground: Ground, settings: Settings, before: Generation | No
         closing = await undoing.enter_async_context(AsyncExitStack())
         door = await open_door(settings, ground.observer, closing)
         issuers, table = Issuers(core_issuer(issuer) for issuer in settings.issuers), core_routes(settings)
-        http = HttpClient(ground.session, settings.keys.deadline)
+        tracing = ground.observer.tracing
+        http = http_client(ground.session, settings.keys.deadline, tracing)
         sources = key_sources(settings, http, ground.observer, ground.cache, ground.store)
-        asked = introspectors(settings, http, ground.calls)
+        asked = introspectors(settings, http, ground.calls, tracing)
         if before is not None:
             sources |= _alike(before.sources, partial(about_keys, before.settings), partial(about_keys, settings))
             asked |= _alike(
@@ -101,7 +103,12 @@ async def generation(ground: Ground, settings: Settings, before: Generation | No
             undoing.push_async_callback(source.stop)
         engine = Engine(
             issuers=issuers,
-            sources=Sources(sources, asked, shared_identities(settings, ground.store), ground.revocations),
+            sources=Sources(
+                sources,
+                traced_introspectors(asked, tracing),
+                shared_identities(settings, ground.store),
+                ground.revocations,
+            ),
             cache=ground.cache,
             observer=ground.observer,
             limits=engine_limits(settings, ground.store),
@@ -110,12 +117,18 @@ async def generation(ground: Ground, settings: Settings, before: Generation | No
         )
         closing.push_async_callback(engine.stop)
         headers = IdentityHeaders({name: claim_path.parse(claim) for name, claim in settings.identity_headers.items()})
-        decisions = Decisions(engine, ground.observer, headers)
+        decisions = _decisions(engine, ground.observer, headers)
         closing.push_async_callback(decisions.stop)
         if before is not None:  # nobody waits for this one yet
             await asyncio.gather(*map(_asked_once, fresh))
         undoing.pop_all()
     return Generation(settings, issuers, sources, asked, decisions, _offer(settings, table, decisions, door), closing)
+
+
+def _decisions(engine: Engine, observer: Observer, headers: IdentityHeaders) -> Decisions:
+    if observer.tracing is None:
+        return Decisions(engine, observer, headers)
+    return TracedDecisions(engine, observer, headers, observer.tracing)
 
 
 def _offer(settings: Settings, table: RouteTable, decisions: Decisions, door: Door) -> Offer:

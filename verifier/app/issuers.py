@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from verifier.app.tracing import http_client, traced_origin
 from verifier.config import IssuerSettings, Settings
 from verifier.config.issuer_settings import IntrospectionSettings
 from verifier.config.issuers import core_issuer
@@ -27,6 +28,7 @@ from verifier.remote.origins import FILE_INTERVAL, Origin
 from verifier.store.memory import MemoryCache
 
 if TYPE_CHECKING:
+    from verifier.observability.tracing import Tracing
     from verifier.store.redis import RedisStore
 
 
@@ -56,7 +58,7 @@ def key_sources(
     return {
         issuer.name: RefreshingKeys(
             issuer=issuer.name,
-            origin=origin,
+            origin=traced_origin(origin, issuer.name, observer.tracing),
             freshness=freshness,
             observer=observer,
             on_change=changed,
@@ -85,10 +87,14 @@ def _freshness(settings: Settings, issuer: IssuerSettings) -> Freshness:
     return Freshness(keys.refresh, keys.max_stale, keys.unknown_kid_cooldown, keys.deadline)
 
 
-def introspectors(settings: Settings, http: HttpClient, calls: aiohttp.ClientSession) -> dict[str, HttpIntrospector]:
+def introspectors(
+    settings: Settings, http: HttpClient, calls: aiohttp.ClientSession, tracing: "Tracing | None" = None
+) -> dict[str, HttpIntrospector]:
     """For each issuer that is asked about tokens, by ``calls``; ``http`` finds out where."""
     return {
-        issuer.name: _introspector(issuer, issuer.introspection, http, calls)
+        issuer.name: _introspector(
+            issuer, issuer.introspection, http, http_client(calls, issuer.introspection.deadline, tracing)
+        )
         for issuer in settings.issuers
         if issuer.introspection is not None
     }
@@ -117,7 +123,7 @@ def _issuer(settings: Settings, name: str) -> IssuerSettings | None:
 
 
 def _introspector(
-    issuer: IssuerSettings, asked: IntrospectionSettings, http: HttpClient, session: aiohttp.ClientSession
+    issuer: IssuerSettings, asked: IntrospectionSettings, http: HttpClient, calls: HttpClient
 ) -> HttpIntrospector:
     access = Access(issuer.ca_file, None, issuer.allow_insecure_http)
     secret_file = asked.client_secret_file or asked.client_key_file or asked.bearer_file
@@ -127,7 +133,7 @@ def _introspector(
     if asked.endpoint is not None:
         endpoint = FixedEndpoint(asked.endpoint)
     return HttpIntrospector(
-        http=HttpClient(session, asked.deadline),
+        http=calls,
         issuer=issuer.issuer,
         endpoint=endpoint,
         access=access,

@@ -11,6 +11,7 @@ from prometheus_client import Metric
 from verifier import __version__
 from verifier.app.assembly import assemble, observing, open_ports
 from verifier.app.renewing import Configuration, Renewing
+from verifier.app.tracing import open_tracing
 from verifier.config import Settings
 from verifier.config.files import file_problems
 from verifier.core.issuer import Issuers
@@ -50,8 +51,8 @@ async def serving(
 
     The ops port opens before those that gateways ask at, and ends after them.
     """
-    observer = observing(settings, log, lines_dropped)
     async with AsyncExitStack() as stack:
+        observer = observing(settings, log, lines_dropped, open_tracing(stack, log))
         await warn_of_files(settings, observer)
         made = await assemble(settings, observer, stack)
 

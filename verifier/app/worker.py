@@ -24,6 +24,7 @@ from verifier.app.channel import (
     Switch,
 )
 from verifier.app.generation import Generation
+from verifier.app.tracing import open_tracing
 from verifier.config import ConfigError, Settings
 from verifier.core.revocation import Lift, Revocation, Revocations
 from verifier.observability.log import Logger
@@ -52,7 +53,8 @@ class _Worker:
         self.stopping = asyncio.Event()
         self.served = False
         self._start = start
-        self._observer = observing(start.settings, log, lines_dropped)
+        self._log = log
+        self._lines_dropped = lines_dropped
         self._held = Revocations(start.revocations)
         self._made: Assembly | None = None
         self._next: tuple[int, Generation] | None = None
@@ -65,7 +67,9 @@ class _Worker:
         settings = self._start.settings
         sockets = [socket.socket(fileno=number) for number in self._start.sockets]
         async with AsyncExitStack() as stack:
-            self._made = await assemble(settings, self._observer, stack, self._held)
+            tracing = open_tracing(stack, self._log, self._start.number)
+            observer = observing(settings, self._log, self._lines_dropped, tracing)
+            self._made = await assemble(settings, observer, stack, self._held)
             stack.push_async_callback(self._stop_changing)
             await open_ports(stack, self._made, sockets)
             self.report()

@@ -10,6 +10,7 @@ from verifier.cli.common import NO, config_option, console, json_option, print_j
 from verifier.config import ConfigError, Settings, load
 from verifier.config.files import file_problems
 from verifier.config.report_only import on_trial
+from verifier.config.tracing import tracing_settings
 
 
 @click.command("check-config")
@@ -30,6 +31,7 @@ def command(file: Path | None, config: Path | None, schema: bool, as_json: bool)
         problems = file_problems(settings)
         if problems:
             raise ConfigError(problems)
+        tracing_settings()
     except ConfigError as error:
         if as_json:
             found = [{"path": problem.path, "message": problem.message} for problem in error.problems]

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from verifier.core.keys import Dropped, KeySet
 from verifier.core.revocation import Revocation
@@ -12,6 +14,11 @@ from verifier.observability.metrics import Metrics
 from verifier.observability.pace import Pace
 from verifier.observability.tally import Count, Durations
 
+if TYPE_CHECKING:
+    from verifier.observability.tracing import Tracing
+
+_NOTHING = nullcontext()
+
 REFUSALS_INTERVAL = 60.0
 """Seconds between two lines about callers that were refused."""
 
@@ -20,7 +27,9 @@ TRIAL_LINES = 10
 
 
 class Observer:
-    """Told by the engine, the key sources and the servers."""
+    """Told by the engine, the key sources and the servers. ``tracing`` is None where no traces are made."""
+
+    tracing: "Tracing | None" = None
 
     def __init__(
         self, metrics: Metrics, log: Logger, *, log_denials: bool, clock: Callable[[], float] = monotonic
@@ -96,6 +105,10 @@ class Observer:
     def cache_lookup(self, tier: str, *, hit: bool) -> None:
         self._lookups[tier, hit].value += 1
 
+    def waiting(self, what: str, issuer: str, digest: bytes) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Nothing, where no traces are made."""
+        return _NOTHING
+
     def introspected(self, issuer: str, result: str, seconds: float) -> None:
         self.metrics.introspections.labels(issuer, result).inc()
         if result != "not_asked":
@@ -107,7 +120,7 @@ class Observer:
     def redis_took(self, command: str, seconds: float) -> None:
         self.metrics.redis_seconds.labels(command).observe(seconds)
 
-    def redis_failed(self, command: str, error: Exception) -> None:
+    def redis_failed(self, command: str, error: Exception, seconds: float) -> None:  # noqa: ARG002 - for traces
         self.metrics.redis_errors.labels(command).inc()
         self.log.debug("redis_error", command=command, error=type(error).__name__)
 

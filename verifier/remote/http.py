@@ -191,7 +191,7 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext | bool:
 
 async def _read(response: aiohttp.ClientResponse, url: str, expected: Set[int], longest: int) -> Reply:
     if response.status not in expected:
-        raise SourceUnavailable(f"{url}: answered {response.status}", _retry_after(response.headers))
+        raise SourceUnavailable(f"{url}: answered {response.status}", _retry_after(response.headers), response.status)
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise SourceUnavailable(f"{url}: answered with a compressed body that was not asked for")
     body = bytearray()

@@ -54,7 +54,7 @@ class StoreObserver(Protocol):
 
     def redis_took(self, command: str, seconds: float) -> None: ...
 
-    def redis_failed(self, command: str, error: Exception) -> None: ...
+    def redis_failed(self, command: str, error: Exception, seconds: float) -> None: ...
 
     def redis_breaker(self, *, is_open: bool, cause: str = "") -> None: ...
 
@@ -292,7 +292,7 @@ class RedisStore:
             async with asyncio.timeout(self._timeout), self._turns:
                 result = await operation(self._client)
         except Exception as error:  # noqa: BLE001 - rule: every failure of Redis is a miss
-            self._observer.redis_failed(command, error)
+            self._observer.redis_failed(command, error, monotonic() - began)
             if _is_about_health(error):
                 self._fail(_describe(error))
             refused = Forbidden if isinstance(error, NoPermissionError) else Unreachable

@@ -1,5 +1,5 @@
-"""``make traefik``, ``make istio-tools``: programs out of their Go modules, for machines that have Go and not them. It
-takes minutes, once. Where Go is missing nothing is built, and the tests of it skip."""
+"""``make traefik``, ``make istio-tools``, ``make collector``: programs out of their Go modules, for machines that have
+Go and not them. It takes minutes, once. Where Go is missing nothing is built, and the tests of it skip."""
 
 import json
 import os
@@ -17,6 +17,8 @@ ENVIRONMENT = {**os.environ, "CGO_ENABLED": "0"}
 TRAEFIK = "github.com/traefik/traefik/v3@v3.6.12"
 ISTIO = ("istio.io/istio/pilot/cmd/pilot-discovery", "istio.io/istio/istioctl/cmd/istioctl")
 ISTIO_MODULE = Path(__file__).parents[1] / "istio"
+COLLECTOR_MODULE = Path(__file__).parents[1] / "collector"
+GO_OF_COLLECTOR = (1, 25)
 
 
 def traefik() -> None:
@@ -41,6 +43,10 @@ def istio() -> None:
     _build(_go_for("Istio", GO_OF_ISTIO), ISTIO_MODULE, *ISTIO)
 
 
+def collector() -> None:
+    _build(_go_for("the collector", GO_OF_COLLECTOR), COLLECTOR_MODULE, ".")
+
+
 def _go_for(what: str, oldest: GoVersion) -> str:
     found = go(oldest)
     if found is None:
@@ -51,7 +57,7 @@ def _go_for(what: str, oldest: GoVersion) -> str:
 
 def _build(program: str, source: Path, *packages: str) -> None:
     """The programs ``packages`` of the module in ``source``, into ``BUILT``; each is there whole or not at all."""
-    _say(f"building {', '.join(packages)}…")
+    _say(f"building {', '.join(packages)} of {source.name}…")
     BUILT.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILT) as made:
         options = ["-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", f"{made}/"]
@@ -65,4 +71,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    {"traefik": traefik, "istio": istio}[sys.argv[1]]()
+    {"traefik": traefik, "istio": istio, "collector": collector}[sys.argv[1]]()
