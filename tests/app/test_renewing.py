@@ -125,6 +125,15 @@ async def test_what_is_on_trial_from_then_on_is_said(issuer: FakeIssuer) -> None
         assert [line["detail"] for line in service.client.log() if line["event"] == "report_only"] == ["routes[0]"]
 
 
+async def test_an_address_that_is_trusted_no_more_may_not_go_on_where_it_is_connected(issuer: FakeIssuer) -> None:
+    asked = {"X-Forwarded-Method": "GET", "X-Forwarded-Host": "a", "X-Forwarded-Uri": "/pets"}
+    asked["Authorization"] = f"Bearer {issuer.token('EdDSA')}"
+    async with renewable(main(issuer)) as service:
+        assert [(await service.client.get("/forward-auth", **asked)).status for _ in range(2)] == [200, 200]
+        await service.become(main(issuer), trusted_proxies=["10.0.0.0/8"])
+        assert (await service.client.get("/forward-auth", **asked)).reason == "untrusted_proxy"
+
+
 async def test_the_grpc_port_decides_by_it_too(issuer: FakeIssuer) -> None:
     token = issuer.token("EdDSA")
     grpc = {"listen": "127.0.0.1:0"}
