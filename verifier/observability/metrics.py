@@ -69,6 +69,19 @@ class Metrics:
         self._of_files()
         self._of_the_process()
         self._of_the_configuration()
+        self.of_what_is_configured = (
+            self.decisions_waiting,
+            self.key_set_age,
+            self.key_last_success,
+            self.key_refresh_interval,
+            self.key_set_stale,
+            self.key_set_keys,
+            self.introspections_in_flight,
+            self.introspection_breaker,
+            self.certificate_expiry,
+            self.file_usable,
+        )
+        """Gauges with a series for each of what the configuration names. Another one may name less."""
 
     def _of_decisions(self) -> None:
         self.decisions = self._tallied(
