@@ -211,7 +211,7 @@ class Metrics:
         self.requests_in_flight = self._gauge(
             "requests_in_flight",
             How.SUM,
-            "Requests on the data port and the gRPC port that were read and are not answered yet.",
+            "Requests being answered on the data port and the gRPC port. Those answered at once are never among them.",
         )
         self.http_errors = self._counter(
             "http_errors", "Requests refused by HTTP itself (404, 405, 408 …).", {"status": labels.STATUS}
