@@ -6,13 +6,10 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Exemplar, Sample
 
 from tests.support import AUD, Client, FakeIssuer, eventually, opaque_issuer, serve, settings
 from verifier.observability.metrics import Metrics, exposition
-
-OPEN_METRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
 
 async def test_cache_lookups_and_entries_are_counted(client: Client, issuer: FakeIssuer) -> None:
@@ -137,13 +134,12 @@ def traceparent(trace_id: str, flags: str) -> str:
     return f"00-{trace_id}-{secrets.token_hex(8)}-{flags}"
 
 
-async def open_metrics(client: Client) -> list[Sample]:
-    text = (await client.ops("/metrics", headers=OPEN_METRICS)).text
-    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+async def with_exemplars(client: Client) -> list[Sample]:
+    return [sample for sample in await client.open_metrics() if sample.exemplar is not None]
 
 
 async def exemplars(client: Client) -> list[Exemplar]:
-    return [sample.exemplar for sample in await open_metrics(client) if sample.exemplar is not None]
+    return [sample.exemplar for sample in await with_exemplars(client) if sample.exemplar is not None]
 
 
 ASKED: list[tuple[str, dict[str, Any]]] = [
@@ -170,7 +166,7 @@ async def test_a_sampled_trace_is_the_exemplar_of_its_bucket(
 async def test_there_is_one_exemplar_for_each_bucket_of_a_surface_at_most(client: Client) -> None:
     for _ in range(30):
         await client.verify("x", traceparent=traceparent(secrets.token_hex(16), "01"))
-    samples = [sample for sample in await open_metrics(client) if sample.exemplar is not None]
+    samples = await with_exemplars(client)
     assert {sample.name for sample in samples} == {"verifier_decision_seconds_bucket"}
     buckets = [sample.labels["le"] for sample in samples]
     assert len(set(buckets)) == len(buckets) < 30

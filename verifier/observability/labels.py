@@ -17,7 +17,7 @@ class Named(StrEnum):
     ISSUER = "an issuer's `name`"
     CALLER = "a caller's `name`"
     CALLER_FILE = "`callers.` and a caller's `name`"
-    SURFACE = "the name of a surface"
+    SURFACE = "a [surface](surfaces.md)"
     VERSION = "the version"
 
 

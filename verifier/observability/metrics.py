@@ -213,9 +213,7 @@ class Metrics:
             How.SUM,
             "Requests being answered on the data port and the gRPC port. Those answered at once are never among them.",
         )
-        self.http_errors = self._counter(
-            "http_errors", "Requests refused by HTTP itself (404, 405, 408 …).", {"status": labels.STATUS}
-        )
+        self.http_errors = self._counter("http_errors", "Requests that HTTP itself refused.", {"status": labels.STATUS})
         self.callers = self._counter(
             "callers",
             "Requests by the caller whose secret they show; unknown are those refused.",
@@ -243,7 +241,9 @@ class Metrics:
         )
 
     def _of_the_process(self) -> None:
-        self.ready = self._gauge("ready", How.MAX, "1 while /readyz says 200: for all workers, as there.")
+        self.ready = self._gauge(
+            "ready", How.MAX, "1 while /readyz says 200; with several workers, it speaks for all of them."
+        )
         self.event_loop_delay = self._histogram(
             "event_loop_delay_seconds",
             "How late a timer fires, ten times a second: what everything else in the process waits besides.",
