@@ -129,7 +129,10 @@ def _metrics() -> str:
             )
             together = TOGETHER[metrics.gauges.get(family.name, How.SUM)]
             text.append(f"| `{name}` | {family.type} | {labels or '–'} | {family.documentation} | {together} |")
-    text += [f"| `{name}…` | | | {means} | {together} |" for name, (means, together) in OF_LIBRARIES.items()]
+    text += [
+        f"| `{name}{'…' if name.endswith('_') else ''}` | | | {means} | {together} |"
+        for name, (means, together) in OF_LIBRARIES.items()
+    ]
     return "\n".join(text) + "\n"
 
 

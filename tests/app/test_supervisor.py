@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -20,6 +21,7 @@ import pytest
 from tests import tls
 from tests.app.processes import a_worker, children, lives, program, supervised
 from tests.grpc_check import check, check_request
+from tests.observability.test_metrics import long_delays
 from tests.redis_servers import RedisServer
 from tests.support import AUD, Client, FakeIssuer, eventually, free_port
 from verifier.app import supervisor, workers
@@ -199,6 +201,18 @@ async def test_their_traces_are_the_exemplars_of_all(several: dict[str, Any]) ->
     assert traces[-1] in kept
     assert {*kept} <= {*traces}
     assert len({sample.labels["le"] for sample in found}) == len(found)
+
+
+async def test_a_supervisor_that_stands_still_is_seen(several: dict[str, Any]) -> None:
+    """It is on the loop of this test."""
+    async with supervised(several) as client:
+        before = await long_delays(client)  # workers are late when they start
+        time.sleep(0.5)  # noqa: ASYNC251 - that is the point
+
+        async def is_seen() -> bool:
+            return await long_delays(client) > before
+
+        await eventually(is_seen)
 
 
 # Starts that fail

@@ -246,7 +246,7 @@ class Metrics:
         )
         self.event_loop_delay = self._histogram(
             "event_loop_delay_seconds",
-            "How late a timer fires, ten times a second: what everything else in the process waits besides.",
+            "How late timers fire, ten times a second in each process. Whatever else it does waits as long.",
             buckets=LOOP_BUCKETS,
         )
         self.workers = self._gauge("workers", How.SUM, "Processes that take connections.")
