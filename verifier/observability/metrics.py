@@ -76,6 +76,7 @@ class Metrics:
             self.key_refresh_interval,
             self.key_set_stale,
             self.key_set_keys,
+            self.keys_dropped,
             self.introspections_in_flight,
             self.introspection_breaker,
             self.certificate_expiry,

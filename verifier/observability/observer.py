@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from verifier.core.keys import Dropped, KeySet
+from verifier.core.keys import KeySet
 from verifier.core.revocation import Revocation
 from verifier.core.verdict import Allowed, Denied, Verdict, WouldDeny
 from verifier.observability.log import Logger, place
@@ -204,8 +204,6 @@ class Observer:
         self.metrics.key_fetches.labels(issuer, "shared" if shared else "ok").inc()
         if not changed:
             return
-        for cause in Dropped:
-            self.metrics.keys_dropped.labels(issuer, str(cause)).set(keys.dropped.get(cause, 0))
         dropped = {str(cause): count for cause, count in keys.dropped.items()}
         write = self.log.info if keys.keys else self.log.warning
         write("keys", issuer=issuer, keys=len(keys.keys), dropped=dropped or None)

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from prometheus_client import Metric
 
+from verifier.core.keys import Dropped, KeySet
 from verifier.observability.metrics import Metrics, exposition
 from verifier.remote.introspector import HttpIntrospector
 from verifier.remote.key_source import KeyStatus, RefreshingKeys
@@ -64,6 +65,7 @@ class Gauges:
             gauge.clear()  # some of it may be gone
         for name, source in self.sources.items():
             _sample_keys(metrics, name, source.status())
+            _sample_dropped(metrics, name, source.current())
         for name, introspector in self.introspectors.items():
             metrics.introspection_breaker.labels(name).set(introspector.breaker_is_open)
             metrics.introspections_in_flight.labels(name).set(introspector.in_flight)
@@ -86,6 +88,13 @@ def _sample_keys(metrics: Metrics, issuer: str, status: KeyStatus) -> None:
     metrics.key_refresh_interval.labels(issuer).set(status.freshness.refresh)
     metrics.key_set_stale.labels(issuer).set(status.stale)
     metrics.key_set_keys.labels(issuer).set(status.keys)
+
+
+def _sample_dropped(metrics: Metrics, issuer: str, keys: KeySet | None) -> None:
+    """Nothing where there are none that count."""
+    if keys is not None:
+        for cause in Dropped:
+            metrics.keys_dropped.labels(issuer, str(cause)).set(keys.dropped.get(cause, 0))
 
 
 def sample_revocations(metrics: Metrics, revocations: RevocationList) -> None:
