@@ -109,8 +109,13 @@ class Metrics:
         )
         self.would_deny = self._counter(
             "would_deny",
-            "Allows that a rule which is only reported would deny. rule is issuer or route.",
-            ("surface", "issuer", "rule", "reason"),
+            "Allows that a rule which is only reported would deny.",
+            {
+                "surface": labels.SURFACE,
+                "issuer": labels.ISSUER_IF_ANY,
+                "rule": ("issuer", "route"),
+                "reason": labels.REASON,
+            },
         )
         self.aws_policies = self._counter(
             "aws_policies",
