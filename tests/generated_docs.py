@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from verifier.config import Settings
+from verifier.core.reasons import Reason
+from verifier.observability.labels import Named, Values
+from verifier.observability.merging import How
+from verifier.observability.metrics import Metrics
 from verifier.presets import presets
 from verifier.surfaces import openapi, surfaces
 
@@ -17,6 +21,7 @@ def documents() -> Mapping[str, str]:
     """File name → what must stand in it."""
     return {
         "configuration.md": _configuration(),
+        "metrics.md": _metrics(),
         "presets.md": _presets(),
         "config.schema.json": json.dumps(Settings.model_json_schema(), indent=2) + "\n",
         "openapi.json": json.dumps(openapi.document(surfaces()), indent=2) + "\n",
@@ -100,6 +105,43 @@ def _duration(seconds: float) -> str:
         return f"{seconds * 1000:g}ms"
     size, unit = next((size, unit) for size, unit in UNITS if seconds % size == 0)
     return f"{seconds / size:g}{unit}"
+
+
+OF_LIBRARIES = {
+    "process_": ("CPU time, memory, descriptors and start of the processes", "sum; of the start, the earliest"),
+    "python_gc_": ("Python's garbage collector, by `generation`", "sum"),
+    "python_info": ("Python's version, in the labels; always 1", "highest"),
+}
+"""What the client library brings along: beginning of the name → what it means, and what it is for several workers."""
+
+TOGETHER = {How.SUM: "sum", How.MAX: "highest", How.MIN: "lowest"}
+
+
+def _metrics() -> str:
+    metrics = Metrics()
+    text = [(DOCS / "metrics.head.md").read_text("utf-8").rstrip(), ""]
+    text += ["| Metric | Type | Labels | Means | Several workers |", "|---|---|---|---|---|"]
+    for family in metrics.registry.collect():
+        if family.name in metrics.labels:
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            labels = "; ".join(
+                f"`{label}`: {_words(allowed)}" for label, allowed in metrics.labels[family.name].items()
+            )
+            together = TOGETHER[metrics.gauges.get(family.name, How.SUM)]
+            text.append(f"| `{name}` | {family.type} | {labels or '–'} | {family.documentation} | {together} |")
+    text += [
+        f"| `{name}{'…' if name.endswith('_') else ''}` | | | {means} | {together} |"
+        for name, (means, together) in OF_LIBRARIES.items()
+    ]
+    return "\n".join(text) + "\n"
+
+
+def _words(allowed: Values) -> str:
+    if {*Reason} <= {*allowed}:
+        words = ["a [reason](reasons.md)"]
+    else:
+        words = [word if isinstance(word, Named) else f"`{word}`" for word in allowed if word]
+    return ", ".join(words) + (", or empty" if "" in allowed else "")
 
 
 def _presets() -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp import web
@@ -27,6 +27,9 @@ from verifier.core import base64url
 from verifier.core.algorithms import KEY_TYPE
 from verifier.core.issuer import Issuer
 from verifier.observability.log import open_log
+
+if TYPE_CHECKING:
+    from prometheus_client.samples import Sample
 
 ISS = "https://issuer.example/"
 AUD = "https://api.example"
@@ -234,6 +237,15 @@ class Client:
     async def admin(self, method: str, path: str = "", token: str = ADMIN_TOKEN, **request: Any) -> "Reply":
         headers = {"Authorization": f"Bearer {token}"}
         return await self.ops(f"/admin/revocations{path}", method, headers=headers, **request)
+
+    async def open_metrics(self) -> "list[Sample]":
+        """All samples of ``/metrics`` in OpenMetrics, with their exemplars."""
+        from prometheus_client.openmetrics.parser import text_string_to_metric_families  # noqa: PLC0415 - only here
+
+        asked_for = {"Accept": "application/openmetrics-text; version=1.0.0"}
+        families: Any = text_string_to_metric_families  # it has no types
+        text = (await self.ops("/metrics", headers=asked_for)).text
+        return [sample for family in families(text) for sample in family.samples]
 
     async def metric(self, name: str, **labels: str) -> float:
         """The value of one sample of ``/metrics``; 0 where it is not there yet."""

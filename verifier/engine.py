@@ -89,6 +89,10 @@ class Engine:
         self._bases: dict[str, Basis] = {}
         self._has_trials = routes.trial is not None or any(issuer.trial is not None for issuer in issuers)
 
+    def waiting(self, issuer_name: str) -> int:
+        """How many decisions wait for something of the issuer now."""
+        return self._waiting[issuer_name]
+
     async def stop(self) -> None:
         """End inquiries that nobody waits for any more."""
         await self._inquiries.stop()

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import os
+import secrets
 import signal
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -19,6 +21,7 @@ import pytest
 from tests import tls
 from tests.app.processes import a_worker, children, lives, program, supervised
 from tests.grpc_check import check, check_request
+from tests.observability.test_metrics import long_delays
 from tests.redis_servers import RedisServer
 from tests.support import AUD, Client, FakeIssuer, eventually, free_port
 from verifier.app import supervisor, workers
@@ -170,8 +173,9 @@ async def test_they_are_counted_together_and_one_that_is_told_to_stop_loses_noth
         assert await client.metric("verifier_decision_seconds_count") == 10
         assert await client.metric("verifier_workers") == 2
         assert await client.metric("verifier_build_info") == 1
-        asked_for = {"Accept": "application/openmetrics-text; version=1.0.0"}
-        assert (await client.ops("/metrics", headers=asked_for)).text.endswith("# EOF\n")
+        assert await client.metric("verifier_ready") == 1
+        assert await client.metric("verifier_cache_capacity") == 2 * 110_000
+        assert await client.metric("verifier_event_loop_delay_seconds_count") > 0
         ready = await client.ops("/readyz")
         assert (ready.status, ready.json["issuers"]["main"]["usable_keys"]) == (200, 1)
         assert (await client.ops("/healthz")).json == {"status": "alive"}
@@ -183,6 +187,32 @@ async def test_they_are_counted_together_and_one_that_is_told_to_stop_loses_noth
         assert await client.metric("verifier_worker_restarts_total") == 1
         (died,) = [line for line in client.log() if line["event"] == "worker_died"]
         assert died["status"] == 0
+
+
+async def test_their_traces_are_the_exemplars_of_all(several: dict[str, Any]) -> None:
+    """The newest of each bucket, also where another worker has an older one."""
+    async with supervised(several) as client:
+        traces = [secrets.token_hex(16) for _ in range(20)]
+        for trace in traces:
+            await client.verify("x", traceparent=f"00-{trace}-{secrets.token_hex(8)}-01")
+        await counted(client, 20)
+        found = [sample for sample in await client.open_metrics() if sample.exemplar is not None]
+    kept = [sample.exemplar.labels["trace_id"] for sample in found if sample.exemplar is not None]
+    assert traces[-1] in kept
+    assert {*kept} <= {*traces}
+    assert len({sample.labels["le"] for sample in found}) == len(found)
+
+
+async def test_a_supervisor_that_stands_still_is_seen(several: dict[str, Any]) -> None:
+    """It is on the loop of this test."""
+    async with supervised(several) as client:
+        before = await long_delays(client)  # workers are late when they start
+        time.sleep(0.5)  # noqa: ASYNC251 - that is the point
+
+        async def is_seen() -> bool:
+            return await long_delays(client) > before
+
+        await eventually(is_seen)
 
 
 # Starts that fail

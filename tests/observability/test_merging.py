@@ -1,11 +1,12 @@
 """The metrics of several processes as those of one."""
 
 import math
+import pickle
 from typing import Any
 
 import pytest
 from prometheus_client import Metric
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, Exemplar, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
 from verifier.observability.merging import How, counted, merged
@@ -78,6 +79,23 @@ def test_histograms_are_summed_and_their_buckets_stay_in_order() -> None:
         assert bounds == sorted(bounds)
         by_bound = dict(zip(bounds, (s.value for s in buckets), strict=True))
         assert tuple(by_bound[bound] for bound in (0.0001, 0.00025, 0.25, math.inf)) == counts
+
+
+def took(exemplar: Exemplar | None = None) -> Metric:
+    family = HistogramMetricFamily("h", "took")
+    bucket = ("1.0", 1.0) if exemplar is None else ("1.0", 1.0, exemplar)
+    family.add_metric([], [bucket, ("+Inf", 1.0)], 0.5)
+    return family
+
+
+@pytest.mark.parametrize("order", [(1.0, 3.0, 2.0), (3.0, 2.0, 1.0)])
+def test_of_the_exemplars_of_a_bucket_the_newest_stays(order: tuple[float, ...]) -> None:
+    """Also on its way from one process to another."""
+    said = [[took(Exemplar({"trace_id": f"at {at:g}"}, 0.5, at))] for at in order]
+    (family,) = merged([*pickle.loads(pickle.dumps(said)), [took()]], {})  # noqa: S301 - our own
+    kept = [sample.exemplar for sample in family.samples if sample.exemplar is not None]
+    assert kept == [Exemplar({"trace_id": "at 3"}, 0.5, 3.0)]
+    assert values([family])["h_bucket", "1.0"] == 4
 
 
 def test_every_gauge_of_ours_is_declared() -> None:

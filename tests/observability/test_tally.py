@@ -36,6 +36,23 @@ def test_a_duration_is_shown_as_in_the_usual_histogram(took: Sequence[float]) ->
     assert generate_latest(ours) == generate_latest(usual)
 
 
+def exemplars(registry: CollectorRegistry) -> dict[str, tuple[str, float]]:
+    """Of the histogram ``time``, by the bound of the bucket: the trace, and how long it took."""
+    (family,) = registry.collect()
+    found = {sample.labels["le"]: sample.exemplar for sample in family.samples if sample.exemplar is not None}
+    return {bound: (one.labels["trace_id"], one.value) for bound, one in found.items()}
+
+
+def test_a_bucket_shows_its_newest_trace_and_no_other_bucket_does() -> None:
+    registry = CollectorRegistry()
+    durations = TalliedHistogram("time", "Time.", "of", BUCKETS, registry).of("a")
+    for seconds, trace_id in ((0.002, "old"), (0.0015, "new"), (60.0, "long")):
+        durations.add_traced(seconds, trace_id)
+    durations.add(0.002)
+    assert exemplars(registry) == {"0.0025": ("new", 0.0015), "+Inf": ("long", 60.0)}
+    assert (durations.numbers[BUCKETS.index(0.0025)], sum(durations.numbers)) == (3, 4)
+
+
 def test_equal_labels_have_one_count() -> None:
     counts = TalliedCounter("things", "Things.", ("one",), CollectorRegistry())
     assert counts.of("a") is counts.of("a")

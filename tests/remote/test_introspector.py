@@ -771,6 +771,22 @@ async def test_a_call_that_gets_no_turn_in_time_is_told_so_and_not_sent(asking: 
     assert len(issuer.requests) == 2
 
 
+async def test_those_in_flight_are_those_that_have_a_turn(asking: Asking, issuer: FakeIssuer) -> None:
+    """However they end."""
+    issuer.fault = hold
+    introspection = asking(max_calls=2)
+    calls = [asyncio.create_task(introspection.ask("opaque")) for _ in range(3)]
+    await eventually(lambda: len(issuer.requests) == 2)
+    assert introspection.in_flight == 2
+    issuer.fault = None
+    calls[0].cancel()
+    await calls[2]
+    assert introspection.in_flight == 1
+    calls[1].cancel()
+    await asyncio.wait(calls)
+    assert introspection.in_flight == 0
+
+
 async def test_a_call_that_fails_gives_its_turn_to_the_next(asking: Asking, issuer: FakeIssuer) -> None:
     introspection = asking(max_calls=1)
     issuer.fault = lambda _: web.Response(status=500)

@@ -187,6 +187,28 @@ async def test_whatever_a_fetch_raises_the_last_keys_stay(error: Exception) -> N
     assert b.source.status().last_error == (error.detail if isinstance(error, SourceUnavailable) else "odd")
 
 
+async def test_keys_are_stale_from_when_an_answer_is_overdue_until_one_comes() -> None:
+    b = bench(Fetched(key_set(0)), DOWN, DOWN, Fetched(key_set(0)))
+    await b.source.refresh()
+    b.pass_time(600.0)
+    await failed(b.source)
+    assert not b.source.status().stale
+    b.pass_time(1.0)
+    assert b.source.status().stale
+    await failed(b.source)
+    assert b.source.status().stale
+    await b.source.refresh()
+    assert not b.source.status().stale
+
+
+async def test_keys_that_are_too_old_to_serve_are_not_called_stale() -> None:
+    b = bench(Fetched(key_set(0)), DOWN)
+    await b.source.refresh()
+    b.pass_time(3601.0)
+    await failed(b.source)
+    assert not b.source.status().stale
+
+
 async def test_keys_are_kept_through_an_outage_up_to_the_limit_and_not_longer() -> None:
     b = bench(Fetched(key_set(0)), DOWN)
     await b.source.refresh()

@@ -116,6 +116,20 @@ async def test_only_one_secret_shown_once_is_good(shown: list[str], client: Clie
     assert is_unknown(await ask(client, "/verify", *shown))
 
 
+async def test_whether_a_secret_that_was_written_is_in_use_is_told(
+    client: Client, secret_files: dict[str, Path]
+) -> None:
+    secret_files["lambda"].write_text("short")
+
+    async def usable() -> list[float]:
+        return [await client.metric("verifier_file_usable", file=f"callers.{name}") for name in secret_files]
+
+    async def only_the_other() -> bool:
+        return await usable() == [0, 1]
+
+    await eventually(only_the_other)
+
+
 @pytest.mark.parametrize("secret", [SECRET, NEXT], ids=["now", "next"])
 async def test_a_caller_with_any_of_the_secrets_is_answered(secret: str, client: Client, issuer: FakeIssuer) -> None:
     assert (await ask(client, "/verify", secret)).reason == "missing_token"

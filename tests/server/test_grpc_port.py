@@ -30,6 +30,7 @@ from tests.grpc_check import (
 )
 from tests.support import AUD, Client, FakeIssuer, eventually, opaque_issuer, settings
 from verifier.core.reasons import Reason
+from verifier.core.verdict import Denied
 from verifier.engine import Engine
 from verifier.server.grpc_port import peer
 
@@ -83,6 +84,27 @@ async def test_a_port_that_is_taken_is_told(client: Client, issuer: FakeIssuer) 
     with pytest.raises(OSError, match=address(client)):
         async with serving(issuer, grpc={"listen": address(client)}):
             pass
+
+
+async def test_calls_are_in_flight_until_they_are_answered(
+    client: Client, issuer: FakeIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = asyncio.Event()
+
+    async def hold(_engine: Engine, _question: Any) -> Denied:
+        await gate.wait()
+        return Denied(Reason.OVERLOADED, "held")
+
+    async def in_flight() -> float:
+        return await client.metric("verifier_requests_in_flight")
+
+    monkeypatch.setattr(Engine, "decide_now", lambda _engine, _question: None)
+    monkeypatch.setattr(Engine, "decide", hold)
+    asking = asyncio.create_task(ask(client, issuer.token("EdDSA")))
+    await eventually(in_flight)
+    gate.set()
+    await asking
+    assert await in_flight() == 0
 
 
 async def test_our_own_mistake_is_a_refusal(

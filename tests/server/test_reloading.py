@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,20 @@ def test_it_stays_while_it_cannot_be_made(file: Path) -> None:
     file.write_text("2")
     assert reloaded.reload()
     assert reloaded.value == (2,)
+
+
+def test_it_is_usable_unless_its_files_are_not(file: Path) -> None:
+    reloaded = Reloaded("one", [file], numbers)
+    assert reloaded.usable
+    for content, usable in (("", False), ("", False), ("1", True), ("x", False), ("2", True)):
+        file.write_text(content)
+        with suppress(ValueError):
+            reloaded.reload()
+        assert reloaded.usable is usable
+    file.unlink()
+    with pytest.raises(OSError, match="No such file"):
+        reloaded.reload()
+    assert not reloaded.usable
 
 
 async def test_each_change_is_told_once_and_so_is_each_failure(file: Path, tmp_path: Path) -> None:

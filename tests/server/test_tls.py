@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import math
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ import uvloop
 
 from tests import tls
 from tests.support import AUD, Client, eventually, private_key, public_jwk, serve, settings, stalls
+from verifier.app.entrance import earliest_end
+from verifier.server.reloading import reloading
 
 HOST = "localhost"
 REQUEST = b"GET /verify HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -43,6 +48,12 @@ class Files:
         if certificate is not None:
             context.load_cert_chain(certificate)
         return context
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are looked at more often than every two seconds."""
+    monkeypatch.setattr("verifier.app.entrance.reloading", partial(reloading, interval=0.2))
 
 
 @pytest.fixture
@@ -252,6 +263,56 @@ async def test_a_new_certificate_is_shown_without_a_restart(files: Files) -> Non
             return await name() == "renewed"
 
         await eventually(is_new)
+
+
+async def ends(client: Client, name: str) -> float:
+    return await client.metric("verifier_certificate_expiry_timestamp_seconds", certificate=name)
+
+
+async def test_when_certificates_end_is_told_and_renewed_with_them(files: Files) -> None:
+    """Of several, the earliest."""
+    day, now = 86_400, time.time()
+    old, short = tls.authority(), tls.certificate(files.authority, HOST, days=3)
+    files.pair.write_bytes(tls.certificate(files.authority, HOST, days=9) + short)
+    ca = files.write("ca.pem", files.authority.pem + old.pem)
+    async with served(files, ca) as client:
+        assert await ends(client, "tls") == pytest.approx(now + 3 * day, abs=60)
+        assert await ends(client, "tls_client_ca") == pytest.approx(now + day, abs=60)
+        files.pair.write_bytes(tls.certificate(files.authority, HOST, days=5))
+
+        async def is_new() -> bool:
+            return await ends(client, "tls") > now + 4 * day
+
+        await eventually(is_new)
+
+
+async def test_without_tls_no_certificate_ends(files: Files) -> None:
+    issuer = {"name": "main", "issuer": "https://issuer.example/", "audiences": [AUD]}
+    async with serve(settings({**issuer, "jwks_file": str(files.folder / "jwks.json")})) as client:
+        text = (await client.ops("/metrics")).text
+    assert "verifier_certificate_expiry_timestamp_seconds{" not in text
+    assert "verifier_file_usable{" not in text
+
+
+def test_when_certificates_end_that_cannot_be_read_nobody_knows() -> None:
+    assert math.isnan(earliest_end(b"no certificate"))
+
+
+async def test_whether_what_a_file_holds_is_in_use_is_told(files: Files) -> None:
+    async with served(files) as client:
+
+        async def usable() -> float:
+            return await client.metric("verifier_file_usable", file="tls")
+
+        async def unusable() -> bool:
+            return await usable() == 0
+
+        assert await usable() == 1
+        good = files.pair.read_bytes()
+        files.pair.write_bytes(b"half of it")
+        await eventually(unusable)
+        files.pair.write_bytes(good)
+        await eventually(usable)
 
 
 async def test_every_address_of_a_host_is_served_and_a_port_that_is_taken_is_told(files: Files) -> None:

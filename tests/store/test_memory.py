@@ -55,6 +55,21 @@ def test_the_oldest_leaves_first() -> None:
     assert [cache.get(digest(number)) is None for number in range(11)] == [True] + [False] * 10
 
 
+def test_it_is_told_who_left_for_want_of_room_and_not_as_its_time_was_over() -> None:
+    clock, evicted = Clock(), []
+    cache = MemoryCache(10, 60.0, clock, lambda: evicted.append(clock.now))
+    for number in range(12):
+        cache.put(digest(number), IDENTITY, good=True)
+    clock.now = 60.0
+    for number in range(12, 17):
+        cache.put(digest(number), IDENTITY, good=True)
+    assert evicted == [0.0, 0.0]
+
+
+def test_there_is_room_for_good_and_bad() -> None:
+    assert MemoryCache(20, 60.0, Clock()).capacity == 22
+
+
 def test_the_room_of_the_bad_is_smaller_and_their_own() -> None:
     cache = MemoryCache(20, 60.0, Clock())
     cache.put(digest(0), IDENTITY, good=True)

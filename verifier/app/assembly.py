@@ -18,6 +18,7 @@ from verifier.config.report_only import on_trial
 from verifier.core.issuer import Issuers
 from verifier.core.revocation import Revocations
 from verifier.observability.log import Logger
+from verifier.observability.loop_delay import watching
 from verifier.observability.metrics import Metrics
 from verifier.observability.observer import Observer
 from verifier.remote.http import open_session
@@ -113,12 +114,15 @@ class Assembly:
     def _gauges(self) -> Gauges:
         ground, now = self._ground, self._now
         return Gauges(
-            ground.observer.metrics,
-            now.sources,
-            now.introspectors,
-            ground.cache,
-            ground.revocations,
-            lambda: self.data.open,
+            metrics=ground.observer.metrics,
+            sources=now.sources,
+            introspectors=now.introspectors,
+            cache=ground.cache,
+            revocations=ground.revocations,
+            connections=lambda: self.data.open,
+            in_flight=lambda: self.data.in_flight + (0 if self.grpc is None else self.grpc.in_flight),
+            waiting={issuer.name: partial(now.decisions.waiting, issuer.name) for issuer in now.issuers},
+            door=now.offer.door,
         )
 
     def _check(self) -> "Check":
@@ -150,10 +154,13 @@ async def assemble(
     ``held`` is the list of revocations where there is no Redis and somebody else keeps it. Raises ``ConfigError`` where
     files cannot be used.
     """
+    await stack.enter_async_context(watching(observer.loop_was_late))
     store = await open_store(settings, observer, stack)
     ground = Ground(
         observer=observer,
-        cache=MemoryCache(settings.cache.max_entries, settings.cache.max_ttl, time.monotonic),
+        cache=MemoryCache(
+            settings.cache.max_entries, settings.cache.max_ttl, time.monotonic, evicted=observer.cache_evicted
+        ),
         store=store,
         revocations=revocation_list(settings, observer, store, held),
         session=await stack.enter_async_context(open_session()),

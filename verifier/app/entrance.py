@@ -1,13 +1,19 @@
 """Who may ask, how much, and for what."""
 
+import math
 import resource
-from collections.abc import Callable, Iterable, Sequence
+import ssl
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import ip_address, ip_network
+from typing import Any, NamedTuple
+
+from cryptography import x509
 
 from verifier.config import ConfigError, Settings
 from verifier.config.files import data_port_problems, secret, tls_context
+from verifier.config.settings import TlsSettings
 from verifier.core import claim_path
 from verifier.core.routes import Routes as RouteTable
 from verifier.observability.observer import Observer
@@ -59,10 +65,38 @@ async def open_door(settings: Settings, observer: Observer, stack: AsyncExitStac
         for caller in settings.callers
     }
     tls_files = settings.tls.files().values()
-    tls = [await Reloaded.of("tls", tls_files, lambda _: tls_context(settings.tls))] if tls_files else []
-    await stack.enter_async_context(reloading([*digests.values(), *tls], observer))
-    callers = Callers(digests, within(settings.callers_exempt), observer)
-    return Door(callers if digests else None, (lambda: tls[0].value) if tls else None, settings.fast_lane)
+    tls = await Reloaded.of("tls", tls_files, partial(_tls, settings.tls)) if tls_files else None
+    files: tuple[Reloaded[Any], ...] = (*digests.values(), *(() if tls is None else (tls,)))
+    await stack.enter_async_context(reloading(files, observer))
+    callers = Callers(digests, within(settings.callers_exempt), observer) if digests else None
+    if tls is None:
+        return Door(callers, fast_lane=settings.fast_lane, files=files)
+    return Door(callers, lambda: tls.value.context, settings.fast_lane, files, lambda: tls.value.ends)
+
+
+class _Tls(NamedTuple):
+    """How TLS is spoken, and which of its certificates end when, in seconds since 1970."""
+
+    context: ssl.SSLContext
+    ends: Mapping[str, float]
+
+
+def _tls(settings: TlsSettings, contents: Sequence[bytes]) -> _Tls:
+    """Raises ``OSError`` and ``ValueError``."""
+    found = dict(zip(settings.files(), contents, strict=True))
+    ends = {"tls": earliest_end(found["certificate_file"])}
+    if "client_ca_file" in found:
+        ends["tls_client_ca"] = earliest_end(found["client_ca_file"])
+    return _Tls(tls_context(settings), ends)
+
+
+def earliest_end(certificates: bytes) -> float:
+    """When the first of these ends, in seconds since 1970; NaN where they cannot be read: OpenSSL takes some that break
+    the rules."""
+    try:
+        return min(one.not_valid_after_utc.timestamp() for one in x509.load_pem_x509_certificates(certificates))
+    except ValueError:
+        return math.nan
 
 
 def _digest(contents: Sequence[bytes]) -> bytes:

@@ -60,6 +60,7 @@ async def serving(
             return made.readiness.state()
 
         async def families() -> tuple[Metric, ...]:
+            observer.metrics.ready.set(made.readiness.is_ready())
             return made.gauges.families()
 
         routes = {

@@ -18,6 +18,7 @@ from verifier.config.issuers import core_issuer
 from verifier.core.issuer import Issuers
 from verifier.core.revocation import Revocations
 from verifier.observability.log import Logger
+from verifier.observability.loop_delay import watching
 from verifier.observability.merging import merged
 from verifier.observability.metrics import Metrics
 from verifier.server import ops_port, readiness
@@ -41,6 +42,7 @@ async def supervising(
     renewing = partial(Renewing, configuration or Configuration(lambda: settings), settings)
     async with AsyncExitStack() as stack:
         await warn_of_files(settings, observer)
+        await stack.enter_async_context(watching(observer.loop_was_late))
         store = await open_store(settings, observer, stack)
         bound = await bind(settings.listen, int(settings.socket_mode, 8), settings.workers)
         stack.callback(bound.close)
@@ -97,13 +99,17 @@ async def _with_grpc_port(settings: Settings, stack: AsyncExitStack) -> Settings
 def _routes(workers: Workers, revocations: RevocationList, metrics: Metrics) -> Routes:
     """The ops port's, for all workers."""
 
-    async def state() -> readiness.State:
-        await workers.refresh()
+    def state_of_last_reports() -> readiness.State:
         states = [state for worker in workers.serving() if (state := worker.last.state) is not None]
         return readiness.of_all(states, revocations.unread_for(), draining=workers.draining)
 
+    async def state() -> readiness.State:
+        await workers.refresh()
+        return state_of_last_reports()
+
     async def families() -> tuple[Metric, ...]:
         await workers.refresh()
+        metrics.ready.set(state_of_last_reports().ready)
         metrics.workers.set(len(workers.serving()))
         ops_port.sample_revocations(metrics, revocations)
         return merged([metrics.registry.collect(), *workers.families()], metrics.gauges)

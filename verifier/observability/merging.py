@@ -1,14 +1,15 @@
 """The metrics of several processes as those of one. Pure: families in, families out.
 
-Counters and histograms are sums. Of gauges, only whoever declares one knows what it is for all of them.
+Counters and histograms are sums, and of exemplars the newest stays. Of gauges, only whoever declares one knows what it
+is for all of them.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from prometheus_client import Metric
-from prometheus_client.samples import Sample
+from prometheus_client.samples import Exemplar, Sample
 
 
 class How(StrEnum):
@@ -41,14 +42,14 @@ def merged(processes: Iterable[Iterable[Metric]], gauges: Mapping[str, How]) -> 
     Raises ``KeyError`` for a gauge that ``gauges`` does not know.
     """
     families: dict[str, Metric] = {}
-    values: dict[str, dict[_Place, list[float]]] = {}
+    values: dict[str, dict[_Place, list[Sample]]] = {}
     for process in processes:
         for family in process:
             families.setdefault(family.name, family)
             found = values.setdefault(family.name, {})
             for sample in family.samples:
                 place = (sample.name, tuple(sample.labels.items()))
-                found.setdefault(place, []).append(sample.value)
+                found.setdefault(place, []).append(sample)
     return tuple(_family(families[name], found, gauges) for name, found in values.items())
 
 
@@ -57,13 +58,21 @@ def counted(families: Iterable[Metric]) -> tuple[Metric, ...]:
     return tuple(family for family in families if family.type != "gauge")
 
 
-def _family(form: Metric, found: Mapping[_Place, list[float]], gauges: Mapping[str, How]) -> Metric:
+def _family(form: Metric, found: Mapping[_Place, Sequence[Sample]], gauges: Mapping[str, How]) -> Metric:
     how = gauges[form.name] if form.type == "gauge" else How.SUM
     made = Metric(form.name, form.documentation, form.type, form.unit)
-    made.samples = [Sample(name, dict(labels), _together(how, values)) for (name, labels), values in found.items()]
+    made.samples = [
+        Sample(name, dict(labels), _together(how, [one.value for one in samples]), exemplar=_newest(samples))
+        for (name, labels), samples in found.items()
+    ]
     return made
 
 
-def _together(how: How, values: Iterable[float]) -> float:
+def _newest(samples: Iterable[Sample]) -> Exemplar | None:
+    exemplars = [one.exemplar for one in samples if one.exemplar is not None]
+    return max(exemplars, key=lambda one: float(one.timestamp or 0), default=None)
+
+
+def _together(how: How, values: Sequence[float]) -> float:
     """NaN is what nobody knows, and so the worst."""
     return math.nan if any(map(math.isnan, values)) else _WAYS[how](values)

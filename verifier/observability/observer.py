@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from verifier.core.keys import Dropped, KeySet
+from verifier.core.keys import KeySet
 from verifier.core.revocation import Revocation
 from verifier.core.verdict import Allowed, Denied, Verdict, WouldDeny
 from verifier.observability.log import Logger, place
@@ -46,6 +46,7 @@ class Observer:
             for tier in ("memory", "shared")
             for hit in (True, False)
         }
+        self._evictions = metrics.cache_evictions.of("identity", "memory")
 
     def decided(self, surface: str, verdict: Verdict, request_id: str, trace_id: str | None = None) -> None:
         """Count a verdict, and write the line of a denial, or of what would be one."""
@@ -72,8 +73,13 @@ class Observer:
         """Of IAM, to API Gateway."""
         self.metrics.aws_policies.labels(kind).inc()
 
-    def took(self, surface: str, seconds: float) -> None:
-        self.metrics.decision_seconds.of(surface).add(seconds)
+    def took(self, surface: str, seconds: float, sampled_trace: str | None = None) -> None:
+        """Note the time of a decision. ``sampled_trace``: its trace, where somebody keeps that one."""
+        durations = self.metrics.decision_seconds.of(surface)
+        if sampled_trace is None:
+            durations.add(seconds)
+        else:
+            durations.add_traced(seconds, sampled_trace)
 
     def http_error(self, status: int) -> None:
         self.metrics.http_errors.labels(str(status)).inc()
@@ -101,6 +107,12 @@ class Observer:
 
     def file_renewed(self, name: str) -> None:
         self.log.info("file_renewed", kind=name)
+
+    def cache_evicted(self) -> None:
+        self._evictions.value += 1
+
+    def loop_was_late(self, seconds: float) -> None:
+        self.metrics.event_loop_delay.observe(seconds)
 
     def cache_lookup(self, tier: str, *, hit: bool) -> None:
         self._lookups[tier, hit].value += 1
@@ -192,8 +204,6 @@ class Observer:
         self.metrics.key_fetches.labels(issuer, "shared" if shared else "ok").inc()
         if not changed:
             return
-        for cause in Dropped:
-            self.metrics.keys_dropped.labels(issuer, str(cause)).set(keys.dropped.get(cause, 0))
         dropped = {str(cause): count for cause, count in keys.dropped.items()}
         write = self.log.info if keys.keys else self.log.warning
         write("keys", issuer=issuer, keys=len(keys.keys), dropped=dropped or None)

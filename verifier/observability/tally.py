@@ -7,10 +7,12 @@ are for the thread of the event loop alone: it counts, and it collects.
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from time import time
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 
@@ -46,18 +48,24 @@ class TalliedCounter(Collector):
 
 
 class Durations:
-    """How many took how long, by ``bounds`` in seconds."""
+    """How many took how long, by ``bounds`` in seconds; and the newest one of a trace in each bucket, if any."""
 
-    __slots__ = ("_bounds", "numbers", "total")
+    __slots__ = ("_bounds", "examples", "numbers", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
         self.numbers = [0] * (len(bounds) + 1)
+        self.examples: list[Exemplar | None] = [None] * (len(bounds) + 1)
         self.total = 0.0
 
     def add(self, seconds: float) -> None:
         self.numbers[bisect_left(self._bounds, seconds)] += 1
         self.total += seconds
+
+    def add_traced(self, seconds: float, trace_id: str) -> None:
+        """As ``add``, with a trace in which a reader finds what took the time."""
+        self.add(seconds)
+        self.examples[bisect_left(self._bounds, seconds)] = Exemplar({"trace_id": trace_id}, seconds, time())
 
 
 class TalliedHistogram(Collector):
@@ -78,6 +86,7 @@ class TalliedHistogram(Collector):
         family = HistogramMetricFamily(self._name, self._means, labels=(self._label,))
         names = [*map(floatToGoString, self._bounds), "+Inf"]
         for value, durations in self._durations.items():
-            buckets = list(zip(names, accumulate(durations.numbers), strict=True))
+            found = zip(names, accumulate(durations.numbers), durations.examples, strict=True)
+            buckets = [(name, count) if example is None else (name, count, example) for name, count, example in found]
             family.add_metric((value,), buckets, durations.total)
         yield family

@@ -140,6 +140,12 @@ class HttpIntrospector:
         self._clock = clock
         self._looking: asyncio.Task[None] | None = None
         self._timed_out = 0
+        self._in_flight = 0
+
+    @property
+    def in_flight(self) -> int:
+        """How many tokens the issuer is being asked about. Those that wait for their turn are not among them."""
+        return self._in_flight
 
     @property
     def breaker_is_open(self) -> bool:
@@ -160,6 +166,7 @@ class HttpIntrospector:
         try:
             async with asyncio.timeout(self.deadline), self._turns:
                 has_turn = True
+                self._in_flight += 1
                 answer = await self._answer(token)
         except (SourceUnavailable, NoAnswer):
             raise
@@ -167,6 +174,8 @@ class HttpIntrospector:
             if has_turn:  # a crowd of tokens, which leaves none to the last of them, says nothing about the issuer
                 self._look_later()
             raise SourceUnavailable(describe(TimeoutError())) from None
+        finally:
+            self._in_flight -= has_turn
         self._breaker.succeeded()
         return answer
 

@@ -54,13 +54,16 @@ class KeyObserver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KeyStatus:
-    """For people and probes. ``age`` in seconds; ``fetched_at`` in seconds since 1970."""
+    """For people and probes. ``age`` in seconds; ``fetched_at`` in seconds since 1970. ``stale``: a look is overdue, as
+    the last one failed, and the keys in hand serve on."""
 
     keys: int
     age: float | None
     fetched_at: float | None
     last_error: str | None
     attempted: bool
+    stale: bool
+    freshness: Freshness
 
 
 def refresh_delay(freshness: Freshness, max_age: float | None, jitter: float) -> float:
@@ -155,7 +158,7 @@ class RefreshingKeys:
     def shortfall(self) -> SourceUnavailable | None:
         """A failure counts only when a look is overdue: until then the set in hand is what the issuer said
         last, and a ``kid`` that is not in it is unknown and not undecided."""
-        if self._fetched is None or (self._failures and self._clock() - self._fetched_at > self._freshness.refresh):
+        if self._fetched is None or self._is_overdue:
             return SourceUnavailable(self._failure or "not fetched yet", self._due - self._clock())
         return None
 
@@ -167,6 +170,8 @@ class RefreshingKeys:
             fetched_at=None if self._fetched is None else self._fetched.fetched_at,
             last_error=self._failure,
             attempted=self._fetched is not None or self._failures > 0,
+            stale=keys is not None and self._is_overdue,
+            freshness=self._freshness,
         )
 
     async def _keep_fresh(self) -> None:
@@ -181,6 +186,11 @@ class RefreshingKeys:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._due_moved.wait()
+
+    @property
+    def _is_overdue(self) -> bool:
+        """Whether the issuer did not answer when it was time to look again."""
+        return self._failures > 0 and self._clock() - self._fetched_at > self._freshness.refresh
 
     @property
     def _is_opening(self) -> bool:

@@ -19,7 +19,8 @@ from verifier.surfaces.surface import Answer, Asked, Exchange, Request
 
 # What a request id may be made of. No dot and not long: a token cannot travel into the log as one.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9:_=-]{1,64}", re.ASCII)
-_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.ASCII)
+_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?", re.ASCII)
+_SAMPLED = 0x01
 
 _UNTRUSTED = Denied(Reason.UNTRUSTED_PROXY, "this address is none of trusted_proxies, so it may not ask for others")
 _OUT_OF_TIME = Denied(
@@ -31,6 +32,16 @@ _POSING = Denied(Reason.MALFORMED_REQUEST, "the gateway must drop headers with u
 AboutToken = Callable[[bytes, str, Callable[[str], bytes]], Remembered | Verdict | None]
 """From ``Authorization``, the request's id and its headers to what is known of the token, with its ``allowed``, or to a
 verdict; None where it takes I/O. Raises ``ValueError``."""
+
+
+class Trace(NamedTuple):
+    """The ``id`` of a request's trace, if it has one; it is ``kept`` where whoever began the trace says so."""
+
+    id: str | None = None
+    kept: str | None = None
+
+
+_NO_TRACE = Trace()
 
 
 class Decided(NamedTuple):
@@ -55,6 +66,10 @@ class Decisions:
         self.clock = clock
         self._deciding: set[asyncio.Task[Verdict]] = set()
         self._waiting = Flight()
+
+    def waiting(self, issuer_name: str) -> int:
+        """How many decisions wait for something of the issuer now."""
+        return self._engine.waiting(issuer_name)
 
     async def finished(self) -> None:
         """Returns when no decision waits for I/O."""
@@ -120,9 +135,9 @@ class Decisions:
                 return known
             verdict = engine.decide_now(Question((authorization.decode("ascii"),)))
             if verdict is not None:
-                trace_id = _trace_of(header("traceparent").decode("latin-1"))  # any byte, once it is decided
-                observer.decided(surface, verdict, request_id, trace_id)
-                durations.add(time.perf_counter() - began)
+                trace = _trace_of(header("traceparent").decode("latin-1"))  # any byte, once it is decided
+                observer.decided(surface, verdict, request_id, trace.id)
+                observer.took(surface, time.perf_counter() - began, trace.kept)
             return verdict
 
         return ask
@@ -142,10 +157,10 @@ class Decisions:
         answer: Answer | None = None,
     ) -> Decided:
         """Tell the observer. ``name`` is what whoever asks calls the request, where its body says so."""
-        request_id, trace_id = _request_id(request, name), _trace_id(request)
+        request_id, trace = _request_id(request, name), _trace(request)
         for verdict in verdicts:
-            self._observer.decided(surface, verdict, request_id, trace_id)
-        self._observer.took(surface, time.perf_counter() - began)
+            self._observer.decided(surface, verdict, request_id, trace.id)
+        self._observer.took(surface, time.perf_counter() - began, trace.kept)
         return Decided(verdicts, refused, request_id, answer)
 
     def _refused(self, request: Request) -> Denied | None:
@@ -210,12 +225,15 @@ def _names() -> Iterator[str]:
 _NAMES = _names()
 
 
-def _trace_id(request: Request) -> str | None:
+def _trace(request: Request) -> Trace:
     """The trace that the request belongs to (W3C Trace Context §3.2)."""
     values = request.values("traceparent")
-    return _trace_of(values[0]) if len(values) == 1 else None
+    return _trace_of(values[0]) if len(values) == 1 else _NO_TRACE
 
 
-def _trace_of(parent: str) -> str | None:
+def _trace_of(parent: str) -> Trace:
     found = _TRACE_PARENT.fullmatch(parent) if parent else None
-    return None if found is None or found.group(1) == "0" * 32 else found.group(1)
+    if found is None or found.group(1) == "0" * 32:
+        return _NO_TRACE
+    trace_id, flags = found.groups()
+    return Trace(trace_id, trace_id if int(flags, 16) & _SAMPLED else None)

@@ -3,8 +3,9 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import ClientError, http_exceptions, web
@@ -17,6 +18,7 @@ from verifier.server.connection import Connection, response
 from verifier.server.flight import Flight
 from verifier.server.handshake import Handshakes
 from verifier.server.lane import METHODS, AtOnce, Lane, Peer, Shortcut
+from verifier.server.reloading import Reloaded
 from verifier.surfaces import answer
 from verifier.surfaces.surface import Answer, Request
 
@@ -54,11 +56,14 @@ class Bounds:
 @dataclass(frozen=True, slots=True)
 class Door:
     """Who comes in, and how: the ``callers``, over ``tls``, without which it is everybody, in the clear; and plain
-    requests by the ``fast_lane``, if there is one."""
+    requests by the ``fast_lane``, if there is one. ``files`` are those that say so, and ``certificates`` tells which of
+    them end when, in seconds since 1970."""
 
     callers: Callers | None = None
     tls: Callable[[], ssl.SSLContext] | None = None
     fast_lane: bool = False
+    files: Sequence[Reloaded[Any]] = ()
+    certificates: Callable[[], Mapping[str, float]] = dict
 
 
 @dataclass(frozen=True, slots=True)

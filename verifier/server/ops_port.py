@@ -7,11 +7,12 @@ from http import HTTPStatus
 
 from prometheus_client import Metric
 
+from verifier.core.keys import Dropped, KeySet
 from verifier.observability.metrics import Metrics, exposition
 from verifier.remote.introspector import HttpIntrospector
-from verifier.remote.key_source import RefreshingKeys
+from verifier.remote.key_source import KeyStatus, RefreshingKeys
 from verifier.server import readiness
-from verifier.server.http import Bounds, Handler, Route, Routes
+from verifier.server.http import Bounds, Door, Handler, Route, Routes
 from verifier.store.memory import MemoryCache
 from verifier.store.revocations import RevocationList
 from verifier.surfaces import answer
@@ -41,7 +42,7 @@ def routes(
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """What ``/metrics`` shows of this process."""
+    """What ``/metrics`` shows of this process. ``waiting``: decisions that wait, by issuer."""
 
     metrics: Metrics
     sources: Mapping[str, RefreshingKeys]
@@ -49,6 +50,9 @@ class Gauges:
     cache: MemoryCache
     revocations: RevocationList
     connections: Callable[[], int]
+    in_flight: Callable[[], int]
+    waiting: Mapping[str, Callable[[], int]]
+    door: Door
 
     def families(self) -> tuple[Metric, ...]:
         """All metrics, as they are now."""
@@ -57,17 +61,40 @@ class Gauges:
 
     def _sample(self) -> None:
         metrics = self.metrics
-        for of_issuers in (metrics.key_set_age, metrics.key_set_keys, metrics.introspection_breaker):
-            of_issuers.clear()  # some may be gone
+        for gauge in metrics.of_what_is_configured:
+            gauge.clear()  # some of it may be gone
         for name, source in self.sources.items():
-            status = source.status()
-            metrics.key_set_age.labels(name).set(math.nan if status.age is None else status.age)
-            metrics.key_set_keys.labels(name).set(status.keys)
+            _sample_keys(metrics, name, source.status())
+            _sample_dropped(metrics, name, source.current())
         for name, introspector in self.introspectors.items():
             metrics.introspection_breaker.labels(name).set(introspector.breaker_is_open)
+            metrics.introspections_in_flight.labels(name).set(introspector.in_flight)
+        for name, waiting in self.waiting.items():
+            metrics.decisions_waiting.labels(name).set(waiting())
         metrics.cache_entries.labels("identity", "memory").set(len(self.cache))
+        metrics.cache_capacity.labels("identity", "memory").set(self.cache.capacity)
         sample_revocations(metrics, self.revocations)
         metrics.connections.set(self.connections())
+        metrics.requests_in_flight.set(self.in_flight())
+        for file in self.door.files:
+            metrics.file_usable.labels(file.name).set(file.usable)
+        for name, end in self.door.certificates().items():
+            metrics.certificate_expiry.labels(name).set(end)
+
+
+def _sample_keys(metrics: Metrics, issuer: str, status: KeyStatus) -> None:
+    metrics.key_set_age.labels(issuer).set(math.nan if status.age is None else status.age)
+    metrics.key_last_success.labels(issuer).set(status.fetched_at or 0)
+    metrics.key_refresh_interval.labels(issuer).set(status.freshness.refresh)
+    metrics.key_set_stale.labels(issuer).set(status.stale)
+    metrics.key_set_keys.labels(issuer).set(status.keys)
+
+
+def _sample_dropped(metrics: Metrics, issuer: str, keys: KeySet | None) -> None:
+    """Nothing where there are none that count."""
+    if keys is not None:
+        for cause in Dropped:
+            metrics.keys_dropped.labels(issuer, str(cause)).set(keys.dropped.get(cause, 0))
 
 
 def sample_revocations(metrics: Metrics, revocations: RevocationList) -> None:

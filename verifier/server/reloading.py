@@ -14,7 +14,7 @@ Value = TypeVar("Value")
 
 
 class Reloaded(Generic[Value]):
-    """``value`` is what ``make`` made of the contents of ``files``. While they cannot be used, the last one stays.
+    """``value`` is what ``make`` made of the contents of ``files``. While they are not ``usable``, the last one stays.
 
     ``name`` is what the log calls it. The constructor reads, and raises ``OSError`` and what ``make`` raises.
     """
@@ -25,6 +25,7 @@ class Reloaded(Generic[Value]):
         self._make = make
         self._contents = self._read()
         self.value = make(self._contents)
+        self.usable = True
 
     @classmethod
     async def of(cls, name: str, files: Iterable[Path], make: Callable[[Sequence[bytes]], Value]) -> "Reloaded[Value]":
@@ -33,12 +34,17 @@ class Reloaded(Generic[Value]):
 
     def reload(self) -> bool:
         """Look at the files; whether they were new. Raises as the constructor does, and is then as before."""
-        contents = self._read()
-        if contents == self._contents:
-            return False
-        self.value = self._make(contents)
-        self._contents = contents
-        return True
+        try:
+            contents = self._read()
+            is_new = contents != self._contents
+            if is_new:
+                self.value = self._make(contents)
+                self._contents = contents
+        except (OSError, ValueError):
+            self.usable = False
+            raise
+        self.usable = True
+        return is_new
 
     def _read(self) -> tuple[bytes, ...]:
         return tuple(file.read_bytes() for file in self._files)
@@ -59,15 +65,13 @@ async def reloading(
 
 async def _look(watched: Sequence[Reloaded[Any]], observer: Observer, interval: float) -> None:
     """That a file cannot be used is told once, until it can again."""
-    broken: set[str] = set()
     while True:
         await asyncio.sleep(interval)
         for one in watched:
+            was_usable = one.usable
             try:
                 if await in_file_thread(one.reload):
                     observer.file_renewed(one.name)
-                broken.discard(one.name)
             except (OSError, ValueError) as error:
-                if one.name not in broken:
+                if was_usable:
                     observer.file_unusable(one.name, str(error))
-                broken.add(one.name)

@@ -16,16 +16,25 @@ BAD_SHARE = 10
 
 
 class MemoryCache:
-    """``max_ttl`` is in seconds, counted by ``clock``, which must be monotonic."""
+    """``max_ttl`` is in seconds, counted by ``clock``, which must be monotonic. ``evicted`` is told of each entry that
+    has to go before its time, as there is no room for it."""
 
-    def __init__(self, max_entries: int, max_ttl: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, max_entries: int, max_ttl: float, clock: Callable[[], float], evicted: Callable[[], None] = lambda: None
+    ) -> None:
         self._good = _Room(max_entries)
         self._bad = _Room(max_entries // BAD_SHARE)
         self._max_ttl = max_ttl
         self._clock = clock
+        self._evicted = evicted
 
     def __len__(self) -> int:
         return len(self._good.entries) + len(self._bad.entries)
+
+    @property
+    def capacity(self) -> int:
+        """How many entries there is room for, in both rooms."""
+        return self._good.size + self._bad.size
 
     def get(self, digest: bytes) -> Remembered | None:
         """What is known of a token, unless its time in the cache is over."""
@@ -45,7 +54,10 @@ class MemoryCache:
         """Keep ``identity`` for ``max_ttl``; a token is in one room at a time."""
         room, other = (self._good, self._bad) if good else (self._bad, self._good)
         other.entries.pop(digest, None)
-        room.add(digest, Remembered(identity, self._clock() + self._max_ttl))
+        now = self._clock()
+        oldest = room.add(digest, Remembered(identity, now + self._max_ttl))
+        if oldest is not None and now < oldest.kept_until:
+            self._evicted()
 
     def resize(self, max_entries: int, max_ttl: float) -> None:
         """From now on. Entries stay for as long as they were to, the newest where there is less room."""
@@ -78,17 +90,17 @@ def _rests_on_another(identity: Identity, issuer_name: str, held: frozenset[Key]
 
 class _Room:
     def __init__(self, size: int) -> None:
-        self._size = size
+        self.size = size
         # Not a plain dict: taking its first entry again and again costs more the more were taken.
         self.entries: OrderedDict[bytes, Remembered] = OrderedDict()
 
-    def add(self, digest: bytes, entry: Remembered) -> None:
+    def add(self, digest: bytes, entry: Remembered) -> Remembered | None:
+        """Returns what had to make room for it."""
         self.entries.pop(digest, None)  # so that it goes to the end
         self.entries[digest] = entry
-        if len(self.entries) > self._size:
-            self.entries.popitem(last=False)
+        return self.entries.popitem(last=False)[1] if len(self.entries) > self.size else None
 
     def resize(self, size: int) -> None:
-        self._size = size
+        self.size = size
         while len(self.entries) > size:
             self.entries.popitem(last=False)
