@@ -299,6 +299,14 @@ async def test_no_request_fails_meanwhile_and_a_new_issuer_has_its_keys_from_the
     assert asked > 20
 
 
+async def test_a_service_that_is_about_to_end_stays_so(issuer: FakeIssuer) -> None:
+    async with renewable(main(issuer), drain_delay="0s") as service:
+        await service.client.service.drain()
+        await service.become(main(issuer, leeway="1s"), drain_delay="0s")
+        assert (await service.client.verify()).headers["Connection"] == "close"
+        assert (await service.client.ops("/readyz")).json["draining"]
+
+
 # What cannot be used
 
 
