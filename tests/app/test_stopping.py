@@ -158,6 +158,22 @@ async def test_grpc_says_so_too_and_goes_on_answering(over_grpc: Client, issuer:
     assert (await ask(over_grpc, issuer.token("EdDSA"))).status.code == 0
 
 
+async def test_a_call_that_is_under_way_over_grpc_is_answered(issuer: FakeIssuer) -> None:
+    goes_on = asyncio.Event()
+
+    async def waits(_: aiohttp.web.Request) -> aiohttp.web.Response:
+        await goes_on.wait()
+        return aiohttp.web.json_response({"keys": [key.as_dict(private=False) for key in issuer.keys]})
+
+    issuer.fault = waits
+    main = {"name": "main", "issuer": issuer.url, "audiences": [AUD], "jwks_uri": f"{issuer.url}/jwks"}
+    async with serve(settings(main, grpc={"listen": "127.0.0.1:0"})) as client:
+        asking = asyncio.create_task(ask(client, issuer.token("EdDSA")))
+        await eventually(lambda: client.metric("verifier_requests_in_flight"))
+        asyncio.get_running_loop().call_later(0.5, goes_on.set)
+    assert (await asking).status.code == 0
+
+
 async def test_whoever_watches_the_health_of_grpc_does_not_hold_up_the_end(issuer: FakeIssuer) -> None:
     """For as long as requests may take."""
     main = {"name": "main", "issuer": issuer.url, "audiences": [AUD]}

@@ -38,3 +38,9 @@ def test_one_that_is_new_is_shown_only_where_all_are() -> None:
 
 def test_a_list_that_the_supervisor_cannot_read_shows() -> None:
     assert of_all([WELL], 7.0).unread == 7.0
+
+
+def test_a_service_that_is_about_to_end_is_not_ready_whatever_a_worker_says() -> None:
+    """One that was started a moment ago does not know."""
+    shown = of_all([WELL], 0.0, draining=True)
+    assert (shown.ready, shown.draining) == (False, True)
