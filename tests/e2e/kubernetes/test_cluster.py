@@ -128,6 +128,14 @@ def test_the_notes_say_how_to_ask_and_what_is_missing(cluster: Cluster) -> None:
         assert missing in said
 
 
+def test_the_notes_show_what_a_caller_has_to_send(cluster: Cluster) -> None:
+    token, address = '-H "Authorization: Bearer $TOKEN"', "127.0.0.1:8080/verify\n"
+    assert f"curl -i {token} http://{address}" in notes(cluster, "minimal")
+    secret = '-H "X-Verifier-Secret: $SECRET"'
+    assert f"curl -i --insecure {secret} {token} https://{address}" in notes(cluster, "callers")
+    assert f"curl -i --insecure --cert client.pem {token} https://{address}" in notes(cluster, "mutual-tls")
+
+
 def test_the_notes_of_a_release_that_lacks_nothing_have_no_warning(cluster: Cluster) -> None:
     assert "WARNING" not in notes(cluster, "redis")
 
