@@ -12,7 +12,7 @@ FUZZ_EXAMPLES ?= 50000
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links \
 	--custom-compile-command "make lock" --upgrade
 
-.PHONY: help setup run test check fmt e2e traefik istio-tools collector fuzz bench bench-quick bench-tools bench-sharing bench-replicas bench-routes bench-shim lambda-zip docs lock clean
+.PHONY: help setup run test check fmt e2e traefik istio-tools collector helm-tools helm-snapshots fuzz bench bench-quick bench-tools bench-sharing bench-replicas bench-routes bench-shim lambda-zip docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,6 +59,12 @@ istio-tools: $(READY) ## Build Istio's control plane and its checker into .tools
 
 collector: $(READY) ## Build an OpenTelemetry Collector into .tools, where Go 1.25 is there (a minute, once)
 	@$(BIN)/python -m tests.e2e.gateways.build collector
+helm-tools: $(READY) ## Build Helm, kustomize and Kubernetes' API server into .tools, where Go 1.26 is there (minutes, once)
+	@$(BIN)/python -m tests.e2e.gateways.build helm
+
+helm-snapshots: $(READY) ## Write what the chart renders into tests/helm/snapshots, and the generated parts of its files
+	@$(BIN)/python -m tests.generated_docs
+	@$(BIN)/python -m tests.e2e.kubernetes.helm
 
 fuzz: $(READY) ## Send FUZZ_EXAMPLES bad inputs over HTTP
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest --timeout=1800 -s tests/fuzz

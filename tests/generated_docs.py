@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.helm import generated as chart
 from verifier.config import Settings
 from verifier.core.reasons import Reason
 from verifier.observability.labels import Named, Values
@@ -25,6 +26,7 @@ def documents() -> Mapping[str, str]:
         "presets.md": _presets(),
         "config.schema.json": json.dumps(Settings.model_json_schema(), indent=2) + "\n",
         "openapi.json": json.dumps(openapi.document(surfaces()), indent=2) + "\n",
+        **chart.documents(),
     }
 
 
@@ -161,6 +163,7 @@ def _presets() -> str:
 
 def main() -> None:
     for name, text in documents().items():
+        (DOCS / name).parent.resolve().mkdir(exist_ok=True)
         (DOCS / name).write_text(text, "utf-8")
 
 

@@ -11,6 +11,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
 )
 
 from verifier.config import rules, values
@@ -24,10 +25,12 @@ TokenType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$&^_.+/-]+$"
 Algorithm = Annotated[str, BeforeValidator(values.known_algorithm), Field(json_schema_extra={"enum": [*KEY_TYPE]})]
 Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
 Scalar = str | int | float | bool
+_SCALAR = {"type": ["string", "number", "boolean"]}
 OneOf = Annotated[
     tuple[Scalar, ...],
     BeforeValidator(lambda value: value if isinstance(value, list | tuple) else [value]),
     Field(min_length=1),
+    WithJsonSchema({"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR, "minItems": 1}]}),
 ]
 Method = Annotated[str, StringConstraints(pattern=r"^[A-Z]{1,32}$")]
 Host = Annotated[str, AfterValidator(values.host), Field(json_schema_extra={"pattern": values.HOST.pattern})]
