@@ -22,7 +22,7 @@ RUN /opt/build/bin/hatchling build -t wheel -d /dist \
     && find /opt/verifier/bin -type f ! -name verifier -delete
 # Bytecode that is used without a look at its source: nothing in an image changes, starts are quicker, and the same sources
 # give the same bytes, which time stamps would not.
-RUN /opt/verifier/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/verifier/lib
+RUN /opt/verifier/bin/python -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /opt/verifier/lib
 
 FROM ${BASE}
 # Nothing is left that installs, raises rights or can be written to. The base has no bytecode of Python's own library, and
