@@ -258,7 +258,9 @@ def test_json_of_the_environment_that_cannot_be_read_is_told(monkeypatch: pytest
         load()
 
 
-@pytest.mark.parametrize("name", ["VERIFIER__TYPO", "VERIFIER__CACHE__TYPO", "VERIFIER_DEFAULT__TYPO", "VERIFIER_DEFAULT__CACHE__TYPO"])
+@pytest.mark.parametrize(
+    "name", ["VERIFIER__TYPO", "VERIFIER__CACHE__TYPO", "VERIFIER_DEFAULT__TYPO", "VERIFIER_DEFAULT__CACHE__TYPO"]
+)
 def test_a_variable_that_stands_for_no_key_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ class Container:
     """One that runs. ``log`` is what it wrote."""
 
     name: str
-    process: "subprocess.Popen[str]"
+    process: "subprocess.Popen[bytes]"
     log: Path
     _pid: int = field(default=0)
 

@@ -12,6 +12,7 @@ from joserfc.jwk import RSAKey
 
 from tests.e2e.image.building import VERSION, Image, as_root, built, require_programs
 from tests.e2e.image.running import Container, run, running
+from tests.grpc_check import UNAUTHENTICATED, check, check_request
 from tests.redis_servers import RedisServer
 from tests.support import free_port
 from tests.tls import authority, certificate
@@ -130,12 +131,14 @@ async def test_workers_tls_grpc_and_redis_need_nothing_to_write_to(image: Image,
             grpc={"listen": f"127.0.0.1:{grpc}"},
             ops={"listen": f"127.0.0.1:{ops}"},
             tls={"certificate_file": "/etc/verifier/tls.pem", "key_file": "/etc/verifier/tls.pem"},
-            redis={"url": redis.url, "trusted": True},
+            redis={"url": redis.url, "trusted": True, "timeout": "1s"},
         )
         with running(image, folder, network="host") as container:
             container.wait_until_ready(f"http://127.0.0.1:{ops}")
             pem = str(write(folder / "ca.pem", signer.pem))
             assert container.ask(f"https://localhost:{data}/verify", "--cacert", pem)[0] == 401
+            answer = await check(f"127.0.0.1:{grpc}", check_request("GET", "api.example", "/pets"))
+            assert answer.status.code == UNAUTHENTICATED
             async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{ops}/metrics") as metrics:
                 assert "verifier_workers 2.0" in await metrics.text()
             assert container.stop() == 0

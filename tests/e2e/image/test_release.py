@@ -1,7 +1,6 @@
 """What releases it and what starts it beside others, read by the programs that will read them."""
 
 import json
-import re
 import subprocess
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""``make release-tools``: what checks workflows and Compose files, out of their Go modules, for machines that have Go and
-not them. It takes about a minute, once. Where Go is missing nothing is built, and the tests of it skip."""
+"""``make release-tools``: what checks workflows and Compose files, out of their Go modules, for machines with Go that
+lack them. It takes minutes, once. Where Go is missing nothing is built, and the tests of it skip."""
 
 import json
 import os
