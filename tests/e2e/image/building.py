@@ -1,6 +1,7 @@
 """The image out of the Dockerfile, where no image registry can be reached: its base is made of Debian's packages, with
 Python as the official image has it, and Buildah builds on that."""
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -8,7 +9,6 @@ import platform
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,19 +55,41 @@ class Image:
 
 
 @contextmanager
-def built() -> Iterator[Image]:
-    """Build it, and take everything away afterwards; about a minute and a half."""
-    folder = Path(tempfile.mkdtemp(prefix="verifier-image-"))
+def built(folder: Path, lock: Path) -> Iterator[Image]:
+    """The image, which the first process that asks builds into ``folder``, in about a minute and a half. The last one
+    that lets go of it takes everything away. ``lock`` is a file that all of them can open."""
+    mine = folder / f"used-by-{os.getpid()}"
+    with _alone(lock):
+        folder.mkdir(exist_ok=True)
+        mine.touch()
     try:
-        store = _Store(folder / "store")
-        _make_base(store)
-        _build(store, folder)
-        container, files = store.mounted(IMAGE)
-        config = json.loads(store("inspect", "--type", "image", IMAGE))["Docker"]["config"]
-        yield Image(config, files)
-        store("umount", container)
+        with _alone(lock):
+            described = folder / "image.json"
+            if not described.exists():
+                described.write_text(json.dumps(_make(folder)), "utf-8")
+            made = json.loads(described.read_text("utf-8"))
+        yield Image(made["config"], Path(made["files"]))
     finally:
-        as_root("rm", "-rf", "--one-file-system", str(folder))
+        with _alone(lock):
+            mine.unlink()
+            if not [*folder.glob("used-by-*")]:
+                as_root("rm", "-rf", "--one-file-system", str(folder))
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make(folder: Path) -> dict[str, Any]:
+    store = _Store(folder / "store")
+    _make_base(store)
+    _build(store, folder)
+    _, files = store.mounted(IMAGE)
+    config = json.loads(store("inspect", "--type", "image", IMAGE))["Docker"]["config"]
+    return {"config": config, "files": str(files)}
 
 
 @dataclass(frozen=True)

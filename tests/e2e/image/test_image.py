@@ -2,10 +2,10 @@
 
 import json
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 import yaml
 from joserfc.jwk import RSAKey
@@ -14,7 +14,7 @@ from tests.e2e.image.building import VERSION, Image, as_root, built, require_pro
 from tests.e2e.image.running import Container, run, running
 from tests.grpc_check import UNAUTHENTICATED, check, check_request
 from tests.redis_servers import RedisServer
-from tests.support import free_port
+from tests.support import eventually, free_port
 from tests.tls import authority, certificate
 from verifier.dev.issuer import new_key
 
@@ -25,9 +25,11 @@ PYTHON = "/opt/verifier/bin/python"
 
 
 @pytest.fixture(scope="module")
-def image() -> Iterator[Image]:
+def image(testrun_uid: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """Built once, however many processes run these tests."""
     require_programs()
-    with built() as made:
+    folder = Path(tempfile.gettempdir(), f"verifier-image-{testrun_uid}")
+    with built(folder, tmp_path_factory.getbasetemp().parent / "image.lock") as made:
         yield made
 
 
@@ -139,8 +141,9 @@ async def test_workers_tls_grpc_and_redis_need_nothing_to_write_to(image: Image,
             assert container.ask(f"https://localhost:{data}/verify", "--cacert", pem)[0] == 401
             answer = await check(f"127.0.0.1:{grpc}", check_request("GET", "api.example", "/pets"))
             assert answer.status.code == UNAUTHENTICATED
-            async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{ops}/metrics") as metrics:
-                assert "verifier_workers 2.0" in await metrics.text()
+            await eventually(
+                lambda: "\nverifier_workers 2.0" in container.ask(f"http://127.0.0.1:{ops}/metrics")[1], 30
+            )
             assert container.stop() == 0
             log = [json.loads(line) for line in container.log.read_text("utf-8").splitlines()]
             assert [line for line in log if line["level"] in {"warning", "error"}] == []
