@@ -12,7 +12,7 @@ FUZZ_EXAMPLES ?= 50000
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links \
 	--custom-compile-command "make lock" --upgrade
 
-.PHONY: help setup run test check fmt e2e traefik istio-tools collector helm-tools helm-snapshots fuzz bench bench-quick bench-tools bench-sharing bench-replicas bench-routes bench-shim lambda-zip docs lock clean
+.PHONY: help setup run test check fmt e2e traefik istio-tools collector helm-tools helm-snapshots fuzz bench bench-quick bench-tools bench-sharing bench-replicas bench-routes bench-shim lambda-zip release-tools image docs lock clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -93,12 +93,20 @@ bench-shim: $(READY) ## Measure what the Lambda authorizer adds to a request, an
 lambda-zip: $(READY) ## Pack the Lambda authorizer: dist/authorizer.zip, the same bytes everywhere
 	@$(BIN)/python deploy/lambda/package.py dist/authorizer.zip
 
+release-tools: $(READY) ## Build what checks workflows and Compose files into .tools, where Go 1.24 is there (a minute, once)
+	@$(BIN)/python -m tests.e2e.image.tools
+
+image: ## Build the container image token-verifier:dev with Docker or Buildah, whichever is there
+	@build="$$(command -v docker >/dev/null && docker info >/dev/null 2>&1 && echo docker build || echo buildah build --format docker)"; \
+	$$build -t token-verifier:dev --build-arg "REVISION=$$(git rev-parse HEAD 2>/dev/null)" .
+
 docs: $(READY) ## Write the generated parts of docs/
 	$(BIN)/python -m tests.generated_docs
 
 lock: $(READY) ## Resolve the dependencies anew (those of e2e and bench go into the same environment as those of dev)
 	$(LOCK) pyproject.toml --all-extras -o requirements/runtime.txt
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
+	$(LOCK) --group build --constraint requirements/dev.txt -o requirements/build.txt
 	$(LOCK) --group e2e --constraint requirements/dev.txt -o requirements/e2e.txt
 	$(LOCK) --group bench --constraint requirements/dev.txt --constraint requirements/e2e.txt -o requirements/bench.txt
 

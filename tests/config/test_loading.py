@@ -235,6 +235,18 @@ def test_any_key_can_be_set_by_the_environment_over_the_file(tmp_path: Path, mon
     assert (made.cache.max_ttl, made.cache.max_entries, made.listen) == (60.0, 50, "0.0.0.0:80")
 
 
+def test_a_package_of_the_service_can_change_defaults_under_the_file_and_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VERIFIER_DEFAULT__LISTEN", "0.0.0.0:80")
+    monkeypatch.setenv("VERIFIER_DEFAULT__OPS__LISTEN", "0.0.0.0:90")
+    monkeypatch.setenv("VERIFIER_DEFAULT__CACHE__MAX_ENTRIES", "50")
+    monkeypatch.setenv("VERIFIER__CACHE__MAX_ENTRIES", "60")
+    made = loaded(tmp_path, ops={"admin_token_file": "token"}, listen="10.0.0.1:80")
+    assert (made.listen, made.ops.listen, made.cache.max_entries) == ("10.0.0.1:80", "0.0.0.0:90", 60)
+    assert made.ops.admin_token_file == Path("token")
+
+
 def test_issuers_can_come_from_the_environment_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VERIFIER__ISSUERS", json.dumps([GOOD]))
     assert load().issuers[0].name == "main"
@@ -246,7 +258,9 @@ def test_json_of_the_environment_that_cannot_be_read_is_told(monkeypatch: pytest
         load()
 
 
-@pytest.mark.parametrize("name", ["VERIFIER__TYPO", "VERIFIER__CACHE__TYPO"])
+@pytest.mark.parametrize(
+    "name", ["VERIFIER__TYPO", "VERIFIER__CACHE__TYPO", "VERIFIER_DEFAULT__TYPO", "VERIFIER_DEFAULT__CACHE__TYPO"]
+)
 def test_a_variable_that_stands_for_no_key_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
-from verifier.config.settings import PREFIX, Settings
+from verifier.config.settings import DEFAULT_PREFIX, PREFIX, Settings
 from verifier.config.values import EMPTY_LIST
 
 FILE_VARIABLE = "VERIFIER_CONFIG"
@@ -108,7 +108,8 @@ def _unknown_variables() -> tuple[Problem, ...]:
     return tuple(
         Problem(name, "stands for no key of the configuration")
         for name in sorted(os.environ)
-        if name.startswith(PREFIX) and name.removeprefix(PREFIX).split("__")[0].lower() not in Settings.model_fields
+        for prefix in (PREFIX, DEFAULT_PREFIX)
+        if name.startswith(prefix) and name.removeprefix(prefix).split("__")[0].lower() not in Settings.model_fields
     )
 
 

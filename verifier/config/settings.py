@@ -14,7 +14,7 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from verifier.config import rules, values
 from verifier.config.duration import Duration
@@ -24,6 +24,9 @@ from verifier.config.types import Address, HeaderName, Name, Network, Section, S
 from verifier.core.paths import Form
 
 PREFIX = "VERIFIER__"
+
+DEFAULT_PREFIX = "VERIFIER_DEFAULT__"
+"""Of variables by which a package of the service, such as its image, changes a default."""
 
 
 class OpsSettings(Section):
@@ -305,10 +308,11 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the form of the base class
+        settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the form of the base class
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return env_settings, init_settings  # what is first wins: the environment over the file
+        defaults = EnvSettingsSource(settings_cls, env_prefix=DEFAULT_PREFIX)
+        return env_settings, init_settings, defaults  # what is first wins: the environment over the file
