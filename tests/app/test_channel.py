@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support import eventually, settings
-from verifier.app import workers
+from verifier.app import worker_process, workers
 from verifier.app.channel import Ask, Channel, Failed, Report, Serving, Start, first
 from verifier.config import ConfigError
 from verifier.config.loading import Problem
@@ -86,7 +86,7 @@ class Process:
 @dataclass
 class Pair:
     process: Process
-    worker: workers.Worker
+    worker: worker_process.Worker
     other: Channel
     raw: socket.socket
 
@@ -97,7 +97,7 @@ async def pair() -> AsyncIterator[Pair]:
     ours, theirs = socket.socketpair()
     raw = theirs.dup()
     process = Process()
-    made = Pair(process, workers.Worker(1, process, await Channel.of(ours)), await Channel.of(theirs), raw)  # type: ignore[arg-type]
+    made = Pair(process, worker_process.Worker(1, process, await Channel.of(ours)), await Channel.of(theirs), raw)  # type: ignore[arg-type]
     yield made
     raw.close()
     await made.other.close()
