@@ -6,7 +6,7 @@ in the page, and the policy names its digest. The engine is imported by whoever 
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -56,11 +56,13 @@ _OUTCOMES: Mapping[Outcome, Shown] = {
 
 def status_page(found: Status, *, explains: bool) -> Answer:
     """``explains``: there is an admin token to demand, and so a form."""
-    shown = _headline(found)
+    troubles = _troubles(found)
+    shown = _headline(found, troubles)
     total = sum((found.decisions.allowed, found.decisions.denied, found.decisions.undecided)) or 1
     context = {
         "status": found,
         "headline": {"mark": shown.mark, "word": shown.word, "icon": _ICONS[shown.mark]},
+        "troubles": troubles,
         "standings": STANDINGS,
         "explains": explains,
         "most": max((refused.count for refused in found.refusals), default=1),
@@ -93,17 +95,30 @@ def explain_page(
     return _html(status, "explain.html", context, *headers)
 
 
-def _headline(found: Status) -> Shown:
+def _headline(found: Status, troubles: Sequence[str]) -> Shown:
     if found.service.draining:
         return Shown(_WATCH, "draining")
     if not found.service.ready:
         return Shown(_ILL, "not ready")
-    troubled = [issuer for issuer in found.issuers if STANDINGS[issuer.standing].mark != _WELL]
-    silent = [issuer for issuer in found.issuers if issuer.introspection and issuer.introspection.breaker_open]
-    without_redis = found.redis is not None and not found.redis.available
-    if troubled or silent or without_redis or found.service.config_reload_refused:
-        return Shown(_WATCH, "ready, with trouble")
-    return Shown(_WELL, "ready")
+    return Shown(_WATCH, "ready, with trouble") if troubles else Shown(_WELL, "ready")
+
+
+def _troubles(found: Status) -> list[str]:
+    """What somebody should look at, in words."""
+    return [
+        *(
+            f"{issuer.name} ({STANDINGS[issuer.standing].word})"
+            for issuer in found.issuers
+            if STANDINGS[issuer.standing].mark != _WELL
+        ),
+        *(
+            f"introspection at {issuer.name}"
+            for issuer in found.issuers
+            if issuer.introspection is not None and issuer.introspection.breaker_open and issuer.keys is not None
+        ),
+        *(["Redis"] if found.redis is not None and not found.redis.available else []),
+        *(["the configuration, whose last reload was refused"] if found.service.config_reload_refused else []),
+    ]
 
 
 def _verdict(explained: Explained | None) -> Shown:
