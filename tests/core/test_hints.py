@@ -1,5 +1,7 @@
 """What a refusal tells the operator, and nobody else: what was expected, and which slip is near."""
 
+from typing import Any
+
 import pytest
 
 from tests.support import AUD, ISS, claims, issuer, sign
@@ -57,7 +59,7 @@ def test_what_was_expected_is_said_in_a_few_words(texts: list[str], said: str) -
     assert near_miss.expected(texts) == said
 
 
-def refused(**changes: object) -> Rejected:
+def refused(**changes: Any) -> Rejected:
     configured = issuer(client_ids=frozenset({"web"}))
     made = token.parse(sign(claims(**{"client_id": "web", **changes}), algorithm="EdDSA"))
     with pytest.raises(Rejected) as refusal:
@@ -80,9 +82,7 @@ def refused(**changes: object) -> Rejected:
         ({"client_id": "mobile"}, Reason.WRONG_CLIENT, "expected 'web'"),
     ],
 )
-def test_a_refusal_has_a_hint_in_words_of_the_configuration(
-    changes: dict[str, object], reason: Reason, hint: str
-) -> None:
+def test_a_refusal_has_a_hint_in_words_of_the_configuration(changes: dict[str, Any], reason: Reason, hint: str) -> None:
     refusal = refused(**changes)
     assert (refusal.reason, refusal.hint) == (reason, hint)
 
