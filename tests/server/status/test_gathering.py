@@ -141,15 +141,21 @@ def test_what_is_not_measured_is_not_known(metrics: Metrics) -> None:
     assert (service.uptime_seconds, service.started_at) == (100.0, AT - 100)
 
 
-@pytest.mark.parametrize(("name", "value"), [("draining", 1), ("config_last_reload_successful", 0)])
-def test_what_is_measured_under_the_usual_names_is_shown(metrics: Metrics, name: str, value: int) -> None:
-    from prometheus_client import Gauge  # noqa: PLC0415 - others may declare it some day
+def test_the_configuration_in_use_is_told_by_its_hash(metrics: Metrics) -> None:
+    metrics.config_hash.set(0xAB12CD34EF)
+    metrics.config_reload_time.set(AT - 60)
+    metrics.config_reload_successful.set(1)
+    service = gathered(metrics).service
+    assert (service.config_hash, service.config_reloaded_at) == ("00ab12cd34ef", AT - 60)
+    assert not service.config_reload_refused
+    metrics.config_reload_successful.set(0)
+    assert gathered(metrics).service.config_reload_refused
 
-    families = [one for one in metrics.registry.collect() if one.name != f"verifier_{name}"]
-    gauge = Gauge(f"verifier_{name}", "As measured.", registry=None)
-    gauge.set(value)
-    service = gathered(metrics, families=(*families, *gauge.collect())).service
-    assert {"draining": service.draining, "config_last_reload_successful": service.config_reload_refused}[name]
+
+def test_a_service_that_is_about_to_end_says_so(metrics: Metrics) -> None:
+    state = readiness.State(ready=False, settled=True, issuers={}, unread=0.0, draining=True)
+    service = gathered(metrics, state=state).service
+    assert (service.draining, service.ready) == (True, False)
 
 
 def test_its_json_is_json_whatever_is_not_a_number(metrics: Metrics) -> None:

@@ -109,7 +109,7 @@ def _plain(value: Any) -> Any:
 
 
 def _service(facts: Facts, figures: Figures, at: float) -> Service:
-    config = figures.number("config_hash")
+    config = figures.number("config_hash") or None
     return Service(
         version=__version__,
         started_at=facts.started_at,
@@ -118,8 +118,8 @@ def _service(facts: Facts, figures: Figures, at: float) -> Service:
         draining=facts.state.draining,
         workers=figures.total("workers"),
         config_hash=None if config is None else f"{config:012x}",
-        config_reloaded_at=figures.value("config_last_reload_success_timestamp_seconds"),
-        config_reload_refused=figures.value("config_last_reload_successful") == 0,
+        config_reloaded_at=figures.value("config_last_reload_success_timestamp_seconds") or None,
+        config_reload_refused=config is not None and figures.value("config_last_reload_successful") == 0,
     )
 
 
