@@ -45,10 +45,11 @@ def gathered(metrics: Metrics, keys: readiness.Keys | None = FRESH, **changes: o
         (replace(FRESH, age=601.0), Standing.FRESH),  # the look is under way
         (replace(FRESH, usable=0, last_error="refused"), Standing.WITHOUT_KEYS),
         (readiness.Keys(0, None, None), Standing.WITHOUT_KEYS),
+        (None, Standing.WITHOUT_KEYS),  # no worker has come that far
     ],
 )
 def test_keys_stand_as_their_age_and_the_last_look_say(
-    metrics: Metrics, keys: readiness.Keys, standing: Standing
+    metrics: Metrics, keys: readiness.Keys | None, standing: Standing
 ) -> None:
     assert gathered(metrics, keys).issuers[0].standing is standing
 

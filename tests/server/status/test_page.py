@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -258,3 +260,8 @@ def test_a_share_is_neither_all_nor_nothing_where_it_is_not(share: float, said: 
 
 def test_a_time_is_told_in_utc() -> None:
     assert page.clock(0) == "1970-01-01 00:00:00 UTC"
+
+
+def test_only_those_who_look_at_a_page_pay_for_its_templates() -> None:
+    code = "import sys, verifier.app, verifier.cli; sys.exit('jinja2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -124,6 +124,8 @@ def _service(facts: Facts, figures: Figures, at: float) -> Service:
 
 
 def _issuer(issuer: ConfiguredIssuer, found: readiness.Keys | None, figures: Figures, at: float) -> Issuer:
+    if found is None and issuer.has_keys:
+        found = _NOT_HEARD_OF
     keys = None if found is None else _keys(issuer.name, found, figures, at)
     breaker = figures.value("introspection_breaker_open", issuer=issuer.name)
     introspection = None
@@ -137,6 +139,7 @@ def _issuer(issuer: ConfiguredIssuer, found: readiness.Keys | None, figures: Fig
 
 
 _ANSWERS = ("active", "inactive")
+_NOT_HEARD_OF = readiness.Keys(0, None, None)  # as no worker has come that far
 
 
 def _keys(issuer: str, found: readiness.Keys, figures: Figures, at: float) -> Keys:
