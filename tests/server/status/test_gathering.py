@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from prometheus_client.core import CounterMetricFamily
 
 from tests.server.status.samples import AT, DENIAL
 from tests.support import issuer
@@ -157,6 +158,18 @@ def test_a_service_that_is_about_to_end_says_so(metrics: Metrics) -> None:
     state = readiness.State(ready=False, settled=True, issuers={}, unread=0.0, draining=True)
     service = gathered(metrics, state=state).service
     assert (service.draining, service.ready) == (True, False)
+
+
+def test_what_rules_on_trial_would_deny_is_counted_over_all_surfaces(metrics: Metrics) -> None:
+    family = CounterMetricFamily("verifier_would_deny", "As agreed.", labels=("surface", "issuer", "rule", "reason"))
+    for surface, rule, count in (("verify", "route", 2), ("batch", "route", 3), ("verify", "issuer", 9)):
+        family.add_metric((surface, "main", rule, "insufficient_scope"), count)
+    others = [one for one in metrics.registry.collect() if one.name != family.name]
+    assert gathered(metrics, families=(*others, family)).trials == (
+        model.Trial("main", "issuer", "insufficient_scope", 9),
+        model.Trial("main", "route", "insufficient_scope", 5),
+    )
+    assert gathered(metrics).trials == ()
 
 
 def test_its_json_is_json_whatever_is_not_a_number(metrics: Metrics) -> None:

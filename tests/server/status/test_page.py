@@ -15,7 +15,7 @@ from verifier.core.explanation import Outcome, Step
 from verifier.core.reasons import Reason
 from verifier.server.status import page
 from verifier.server.status.explaining import Explained
-from verifier.server.status.model import Introspection, Keys, Redis, Standing, Status
+from verifier.server.status.model import Introspection, Keys, Redis, Standing, Status, Trial
 from verifier.surfaces.surface import Answer
 
 EVIL = "\"'><script>alert(1)</script><img src=x onerror=y>&amp;"
@@ -132,6 +132,16 @@ def test_a_refusal_has_its_count_its_last_time_and_its_hint() -> None:
     assert "expected 'https://api.example'" in text
     assert DENIAL.trace_id is not None
     assert DENIAL.trace_id in text
+
+
+def test_what_rules_on_trial_would_deny_has_a_part_of_its_own() -> None:
+    trials = (Trial("main", "issuer", "wrong_audience", 9), Trial("", "route", "insufficient_scope", 2))
+    text = html(replace(WELL, trials=trials)).text
+    assert (
+        "wrong_audience 9 main, by the rule of its issuer insufficient_scope 2 no issuer, by the rule of a route"
+        in text
+    )
+    assert "would not be allowed" not in html().text
 
 
 def test_whatever_comes_from_outside_is_escaped() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.html import Page
+from tests.redis_servers import RedisServer
 from tests.support import (
     ADMIN_TOKEN,
     AUD,
@@ -15,6 +16,7 @@ from tests.support import (
     FakeIssuer,
     Reply,
     eventually,
+    free_port,
     opaque_issuer,
     private_key,
     serve,
@@ -146,6 +148,25 @@ async def test_an_issuer_that_went_down_is_stale_and_says_why(issuer: FakeIssuer
 
         await eventually(standing, within=10)
         assert "stale" in Page((await client.ops("/status")).text).texts
+
+
+async def test_redis_is_shown_as_it_is(issuer: FakeIssuer, redis: RedisServer, key_file: Path) -> None:
+    trusting = {"name": "main", "issuer": issuer.url, "audiences": [AUD]}
+    async with serve(settings(trusting, redis={"url": redis.url, "key_file": str(key_file)})) as client:
+        found = (await client.ops("/status.json")).json
+        assert (found["redis"]["available"], found["revocations"]["shared"]) == (True, True)
+        assert "connected" in Page((await client.ops("/status")).text).texts
+    nowhere = {"url": f"redis://127.0.0.1:{free_port()}", "key_file": str(key_file)}
+    async with serve(settings(trusting, redis=nowhere)) as client:
+
+        async def is_given_up() -> bool:
+            found = (await client.ops("/status.json")).json["redis"]
+            return bool(not found["available"] and found["unavailable_since_at"])
+
+        await eventually(is_given_up)
+        shown = Page((await client.ops("/status")).text).text
+        assert "not asked It does not answer since" in shown
+        assert "ConnectionError" in shown
 
 
 async def test_a_good_token_is_allowed_and_every_check_shown(client: Client, issuer: FakeIssuer) -> None:

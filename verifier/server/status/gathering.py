@@ -29,6 +29,7 @@ from verifier.server.status.model import (
     Service,
     Standing,
     Status,
+    Trial,
 )
 
 
@@ -89,6 +90,7 @@ def status(facts: Facts, at: float) -> Status:
         revocations=Revocations(figures.total("revocations"), facts.shared, facts.state.unread),
         refusals=_refusals(facts.noted, figures),
         recent=tuple(map(_shown, facts.noted.denials)),
+        trials=_trials(figures),
     )
 
 
@@ -218,6 +220,16 @@ def _refusals(noted: Noted, figures: Figures) -> tuple[Refusals, ...]:
         if count
     ]
     return tuple(sorted(found, key=lambda one: (-one.count, one.reason, one.issuer)))
+
+
+def _trials(figures: Figures) -> tuple[Trial, ...]:
+    """The most frequent first."""
+    counts: dict[tuple[str, str, str], int] = {}
+    for sample in figures.of("would_deny_total"):
+        place = (sample.labels["issuer"], sample.labels["rule"], sample.labels["reason"])
+        counts[place] = counts.get(place, 0) + int(sample.value)
+    found = [Trial(*place, count) for place, count in counts.items() if count]
+    return tuple(sorted(found, key=lambda one: (-one.count, one.reason, one.issuer, one.rule)))
 
 
 def _shown(denial: Denial) -> Denial:

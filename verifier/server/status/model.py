@@ -122,6 +122,16 @@ class Refusals:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """What was allowed since the start, and would not be by a ``rule`` (an issuer's or a route's) that is only reported."""
+
+    issuer: str
+    rule: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """``redis`` is None where there is none. ``recent`` are the latest refusals, the newest first."""
 
@@ -134,3 +144,4 @@ class Status:
     revocations: Revocations
     refusals: tuple[Refusals, ...]
     recent: tuple[Denial, ...]
+    trials: tuple[Trial, ...] = ()
