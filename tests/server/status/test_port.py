@@ -130,6 +130,21 @@ async def test_a_denial_is_shown_with_its_hint_and_without_the_token(client: Cli
         assert part not in reply.text
 
 
+async def test_an_issuer_that_nearly_is_one_has_a_hint(client: Client, issuer: FakeIssuer) -> None:
+    await client.verify(issuer.token("EdDSA", iss=f"{issuer.url}/"))
+    (denial,) = (await client.ops("/status.json")).json["recent"]
+    assert (denial["issuer"], denial["reason"]) == ("", "untrusted_issuer")
+    assert denial["hint"] == f"{issuer.url!r} may be meant: it has a slash at its end that is not expected"
+
+
+async def test_what_an_issuer_says_of_a_token_has_a_hint_too(issuer: FakeIssuer, secret_file: Path) -> None:
+    asked = opaque_issuer("opaque", f"{issuer.url}/introspect", secret_file)
+    issuer.opaque("canary", iss="https://opaque.example", aud="another")
+    async with serve(settings(asked)) as client:
+        assert (await client.verify("canary")).reason == "wrong_audience"
+        assert (await client.ops("/status.json")).json["recent"][0]["hint"] == f"expected {AUD!r}"
+
+
 async def test_allows_are_not_kept(client: Client, issuer: FakeIssuer) -> None:
     await client.verify(issuer.token("EdDSA"))
     found = (await client.ops("/status.json")).json

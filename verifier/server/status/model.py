@@ -123,7 +123,7 @@ class Refusals:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What was allowed since the start, and would not be by a ``rule`` (an issuer's or a route's) that is only reported."""
+    """What was allowed since the start, and would not be by a ``rule`` that is only reported (``issuer`` or ``route``)."""
 
     issuer: str
     rule: str
