@@ -18,6 +18,8 @@ from verifier.app.worker import _Worker
 from verifier.core.revocation import Kind, Lift, Revocation
 from verifier.engine import Question
 from verifier.observability.log import open_log
+from verifier.observability.metrics import Metrics
+from verifier.observability.observer import Observer
 
 
 @asynccontextmanager
@@ -97,7 +99,8 @@ async def test_one_that_has_not_come_that_far_explains_nothing(worker: tuple[_Wo
 
 async def test_what_cannot_be_explained_is_a_defect_and_the_worker_goes_on(worker: tuple[_Worker, Channel]) -> None:
     one, channel = worker
-    one._made = SimpleNamespace(explainer=None)  # type: ignore[assignment]
+    observer = Observer(Metrics(), open_log("json", "info"), log_denials=True)
+    one._made = SimpleNamespace(explainer=None, observer=observer)  # type: ignore[assignment]
     one._take(Explain(8, QUESTION))
     assert await channel.receive() == Told(8, None)
-    assert one._observer.metrics.registry.get_sample_value("verifier_defects_total") == 1
+    assert observer.metrics.registry.get_sample_value("verifier_defects_total") == 1

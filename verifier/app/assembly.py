@@ -68,6 +68,10 @@ class Assembly:
         return self._now.issuers
 
     @property
+    def observer(self) -> Observer:
+        return self._ground.observer
+
+    @property
     def explainer(self) -> Explainer:
         return self._now.explainer
 

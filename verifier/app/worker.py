@@ -83,8 +83,8 @@ class _Worker:
         if self._made is None:
             self.channel.send(Report(self._asked))
         else:
-            noted = self._observer.recent.noted()
-            self.channel.send(Report(self._asked, self._made.gauges.families(), self._made.readiness.state(), noted))
+            made, noted = self._made, self._made.observer.recent.noted()
+            self.channel.send(Report(self._asked, made.gauges.families(), made.readiness.state(), noted))
 
     def _explain(self, order: Explain) -> None:
         explained = None
@@ -92,7 +92,7 @@ class _Worker:
             try:
                 explained = self._made.explainer.explain(order.question)
             except Exception as error:  # noqa: BLE001 - whatever was posted, the supervisor must still be obeyed
-                self._observer.defect(error)
+                self._made.observer.defect(error)
         self.channel.send(Told(order.number, explained))
 
     async def end(self) -> None:

@@ -226,6 +226,37 @@ async def test_it_is_the_reason_that_verify_gives(
     assert (await client.post("/verify", json={"token": token, **fields})).reason == reason
 
 
+async def test_what_rules_on_trial_would_deny_is_told_and_changes_nothing(
+    issuer: FakeIssuer, admin_token_file: Path
+) -> None:
+    tried = {"report_only": {"audiences": ["https://new.example"]}}
+    made = settings(
+        {"name": "main", "issuer": issuer.url, "audiences": [AUD], **tried},
+        ops={"listen": "127.0.0.1:0", "admin_token_file": str(admin_token_file)},
+        routes=[{"path": "/pets/**", "scopes": ["read:pets"], "report_only": True}],
+    )
+    async with serve(made) as client:
+        await eventually(lambda: _is_ready(client))
+        token = issuer.token("EdDSA")
+        found = (await told(client, token, path="/pets/1")).json
+        assert (found["allowed"], found["would_deny"]) == (True, "wrong_audience")
+        assert [step["reason"] for step in found["report_only"]] == ["wrong_audience", "insufficient_scope"]
+        assert (
+            "report only would be denied: insufficient_scope"
+            in Page((await asked(client, token, path="/pets/1")).text).text
+        )
+        fits = issuer.token("EdDSA", aud=[AUD, "https://new.example"])
+        assert (await told(client, fits, path="/elsewhere")).json["would_deny"] is None
+        assert (await told(client, issuer.token("EdDSA", exp=1))).json["report_only"] == []
+        await client.post("/verify", json={"token": token, "path": "/pets/1"})
+        trials = (await client.ops("/status.json")).json["trials"]
+        assert {(one["issuer"], one["rule"], one["reason"], one["count"]) for one in trials} == {
+            ("main", "issuer", "wrong_audience", 1),
+            ("main", "route", "insufficient_scope", 1),
+        }
+        assert "What would not be allowed" in Page((await client.ops("/status")).text).texts
+
+
 async def test_a_revoked_token_is_told_so(client: Client, issuer: FakeIssuer) -> None:
     await client.admin("POST", json={"issuer": "main", "sub": "alice"})
     assert (await told(client, issuer.token("EdDSA"))).json["reason"] == "revoked"

@@ -22,11 +22,17 @@ _NOT_ASKED = "the issuer's word, for which it is not asked here"
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """``allowed`` is None where only the issuer can tell. ``reason`` is that of the first check that fails."""
+    """``allowed`` is None where only the issuer can tell. ``reason`` is that of the first check that fails.
+
+    ``report_only`` are the checks that fail by rules on trial, where it is allowed, and ``would_deny`` is the reason of
+    the first.
+    """
 
     allowed: bool | None
     reason: str | None
     steps: tuple[Step, ...]
+    would_deny: str | None = None
+    report_only: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +47,34 @@ class Explainer:
     clock: Callable[[], float]
 
     def explain(self, question: Question) -> Explained:
-        text, now = question.token or "", self.clock()
-        asked = explanation.only_asked(text, self.issuers)
+        asked = explanation.only_asked(question.token or "", self.issuers)
         if asked:
             return _explained((_word_of(asked),))
+        now = self.clock()
+        steps = self._steps(question, self.issuers, self.routes, now)
+        if explanation.refused_by(steps) is not None:
+            return _explained(steps)
+        stricter = Issuers(issuer.trial or issuer for issuer in self.issuers)
+        return _explained(steps, self._steps(question, stricter, self.routes.trial or self.routes, now))
+
+    def _steps(self, question: Question, issuers: Issuers, routes: Routes, now: float) -> tuple[Step, ...]:
+        """Every check, by these issuers and routes."""
         checks = [explanation.revocation_step(self.revocations.held, now), _introspection_step]
         demands = question.requirement
         if question.target is not None:
-            rule = self.routes.rule(question.target)
+            rule = routes.rule(question.target)
             asked_for = [explanation.demand_steps(demands, now)] if demands != NOTHING else []
             checks += [*asked_for, explanation.route_step(rule)]
             demands = rule.requirement
-        steps = explanation.explain(
-            text,
-            self.issuers,
+        return explanation.explain(
+            question.token or "",
+            issuers,
             self._keys_of,
             now,
             max_bytes=self.max_bytes,
             demands=demands,
             besides=_in_order(checks),
         )
-        return _explained(steps)
 
     def _keys_of(self, issuer: Issuer) -> KeySet | str:
         return self.keys[issuer.name].current() or "not known now: see the issuer's last error"
@@ -85,7 +98,13 @@ def _word_of(issuers: tuple[Issuer, ...]) -> Step:
     return Step("introspection", Outcome.NOT_REACHED, _NOT_ASKED, f"would be asked: {names}")
 
 
-def _explained(steps: tuple[Step, ...]) -> Explained:
-    reason = explanation.refused_by(steps)
+def _explained(steps: tuple[Step, ...], tried: tuple[Step, ...] = ()) -> Explained:
+    reason, would_deny = explanation.refused_by(steps), explanation.refused_by(tried)
     undecided = reason is None and any(step.outcome is Outcome.NOT_REACHED for step in steps)
-    return Explained(None if undecided else reason is None, None if reason is None else str(reason), steps)
+    return Explained(
+        allowed=None if undecided else reason is None,
+        reason=None if reason is None else str(reason),
+        steps=steps,
+        would_deny=None if would_deny is None else str(would_deny),
+        report_only=tuple(step for step in tried if step.outcome is Outcome.FAILS),
+    )

@@ -123,7 +123,7 @@ class Refusals:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What was allowed since the start and would not be by a ``rule`` that is only reported: ``issuer`` or ``route``."""
+    """What was allowed since the start and would not be by a ``rule`` (``issuer`` or ``route``) on trial."""
 
     issuer: str
     rule: str
