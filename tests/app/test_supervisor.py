@@ -168,7 +168,8 @@ async def test_one_page_shows_all_of_them(
         async def each_has_denied() -> bool:
             await client.verify("no token")
             await sets[0].refresh()
-            return all(worker.last.noted.denials for worker in sets[0].serving())
+            ready = (await client.ops("/readyz")).status == 200
+            return ready and all(worker.last.noted.denials for worker in sets[0].serving())
 
         await eventually(each_has_denied)
         found = (await client.ops("/status.json")).json
@@ -183,6 +184,11 @@ async def test_one_page_shows_all_of_them(
 
 async def test_one_of_them_explains_a_token_and_no_log_has_it(several: dict[str, Any], issuer: FakeIssuer) -> None:
     async with supervised(several) as client:
+
+        async def all_have_keys() -> bool:
+            return (await client.ops("/readyz")).status == 200
+
+        await eventually(all_have_keys)
         token = issuer.token("EdDSA", exp=1)
         form = {"admin": ADMIN_TOKEN, "token": token}
         shown = await client.ops("/status/explain", "POST", data=form)
