@@ -118,7 +118,7 @@ def test_the_configuration_in_use_is_shown() -> None:
     service = replace(WELL.service, config_hash="00ab12cd34ef", config_reloaded_at=AT - 3_600)
     text = html(replace(WELL, service=service)).text
     assert "00ab12cd34ef" in text
-    assert "taken in 1 h ago" in text
+    assert ", read 1 h ago" in text
 
 
 def test_redis_that_is_away_says_since_when_and_of_what() -> None:
