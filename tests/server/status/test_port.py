@@ -145,6 +145,15 @@ async def test_what_an_issuer_says_of_a_token_has_a_hint_too(issuer: FakeIssuer,
         assert (await client.ops("/status.json")).json["recent"][0]["hint"] == f"expected {AUD!r}"
 
 
+async def test_a_cache_is_shown_with_its_room(client: Client, issuer: FakeIssuer) -> None:
+    token = issuer.token("EdDSA")
+    for _ in range(4):
+        await client.verify(token)
+    (cache,) = (await client.ops("/status.json")).json["caches"]
+    assert (cache["tier"], cache["entries"], cache["hit_ratio"], cache["evictions"]) == ("memory", 1, 0.75, 0)
+    assert cache["capacity"] > 1
+
+
 async def test_allows_are_not_kept(client: Client, issuer: FakeIssuer) -> None:
     await client.verify(issuer.token("EdDSA"))
     found = (await client.ops("/status.json")).json
