@@ -159,7 +159,7 @@ class Engine:
         try:
             return self._attempt(question, progress)
         except Rejected as refusal:
-            return Denied(refusal.reason, refusal.detail)
+            return Denied(refusal.reason, refusal.detail, hint=refusal.hint)
         except _Wait:
             raise
         except Exception as error:  # noqa: BLE001 - rule: a defect denies; a 5xx could be taken for an allow
@@ -225,7 +225,7 @@ class Engine:
         try:
             identity = self._verify(parsed, digest, content, issuer, progress)
         except Rejected as refusal:
-            return Denied(refusal.reason, refusal.detail, issuer.name)
+            return Denied(refusal.reason, refusal.detail, issuer.name, hint=refusal.hint)
         except SourceUnavailable as outage:
             return _unavailable(Reason.KEYS_UNAVAILABLE, outage, issuer.name)
         if issuer.asked_about_jwts and isinstance(identity.outcome, Principal):
@@ -255,7 +255,7 @@ class Engine:
             signature.check_signature(parsed, key)
             outcome = claims.identify(parsed, issuer)
         except Rejected as refusal:
-            outcome = Denied(refusal.reason, refusal.detail, issuer.name)
+            outcome = Denied(refusal.reason, refusal.detail, issuer.name, hint=refusal.hint)
         return Identity(issuer.name, issuer.fingerprint, key, content, outcome, header=parsed.header)
 
     def _shares(self, algorithm: str, issuer: Issuer) -> bool:

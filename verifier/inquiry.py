@@ -127,7 +127,7 @@ class Inquiries:
         try:
             outcome = introspection.identify(answer, issuer, own)
         except Rejected as refusal:
-            outcome = Denied(refusal.reason, refusal.detail, issuer.name)
+            outcome = Denied(refusal.reason, refusal.detail, issuer.name, hint=refusal.hint)
         return Identity(
             issuer_name=issuer.name,
             fingerprint=issuer.fingerprint,

@@ -10,22 +10,31 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support import eventually, settings
-from verifier.app import workers
-from verifier.app.channel import Ask, Channel, Failed, Report, Serving, Start, first
+from verifier.app import worker_process, workers
+from verifier.app.channel import Ask, Channel, Explain, Failed, Report, Serving, Start, Told, first
 from verifier.config import ConfigError
 from verifier.config.loading import Problem
+from verifier.core.explanation import Outcome, Step
+from verifier.core.reasons import Reason
 from verifier.core.revocation import Kind, Lift, Revocation
+from verifier.core.routes import Target
+from verifier.engine import Question
 from verifier.observability.log import open_log
 from verifier.observability.metrics import Metrics
 from verifier.observability.observer import Observer
 from verifier.server.listening import Bound
+from verifier.server.status.explaining import Explained
 
 REVOCATION = Revocation("1", ("https://a.example",), Kind.SUBJECT, "bob", 1.0, 2.0)
+QUESTION = Question(token="canary", target=Target("GET", None, "/"))
+EXPLAINED = Explained(False, "expired", (Step("expiry", Outcome.FAILS, "", "", Reason.EXPIRED, "over"),))
 SETTINGS = settings({"name": "main", "issuer": "https://a.example", "audiences": ["a"]}, workers=2)
 
 
 @pytest.mark.parametrize(
-    "message", [Ask(1), REVOCATION, Lift("1", 2.0), Serving(), Report(1)], ids=lambda one: type(one).__name__
+    "message",
+    [Ask(1), REVOCATION, Lift("1", 2.0), Serving(), Report(1), Explain(1, QUESTION), Told(1, EXPLAINED)],
+    ids=lambda one: type(one).__name__,
 )
 async def test_what_is_sent_is_received(message: Ask) -> None:
     one, other = [await Channel.of(end) for end in socket.socketpair()]
@@ -86,7 +95,7 @@ class Process:
 @dataclass
 class Pair:
     process: Process
-    worker: workers.Worker
+    worker: worker_process.Worker
     other: Channel
     raw: socket.socket
 
@@ -97,7 +106,7 @@ async def pair() -> AsyncIterator[Pair]:
     ours, theirs = socket.socketpair()
     raw = theirs.dup()
     process = Process()
-    made = Pair(process, workers.Worker(1, process, await Channel.of(ours)), await Channel.of(theirs), raw)  # type: ignore[arg-type]
+    made = Pair(process, worker_process.Worker(1, process, await Channel.of(ours)), await Channel.of(theirs), raw)  # type: ignore[arg-type]
     yield made
     raw.close()
     await made.other.close()
@@ -112,6 +121,38 @@ async def test_an_answer_is_to_all_questions_until_then(pair: Pair) -> None:
     assert not asking[2].done()
     pair.other.send(Report(3))
     assert await asking[2]
+
+
+async def test_an_explanation_is_told_to_whoever_asked_for_it(pair: Pair) -> None:
+    asking = [asyncio.create_task(pair.worker.explain(QUESTION, 5)) for _ in range(2)]
+    orders = [await pair.other.receive() for _ in range(2)]
+    assert [order.question for order in orders] == [QUESTION, QUESTION]
+    pair.other.send(Told(orders[1].number, EXPLAINED))
+    assert await asking[1] == EXPLAINED
+    assert not asking[0].done()
+    pair.other.send(Told(orders[0].number, None))
+    assert await asking[0] is None
+
+
+async def test_an_explanation_that_does_not_come_is_not_waited_for(pair: Pair) -> None:
+    assert await pair.worker.explain(QUESTION, 0.05) is None
+    order = await pair.other.receive()
+    pair.other.send(Told(order.number, EXPLAINED))  # too late
+    assert pair.worker._explaining == {}
+
+
+async def test_nobody_waits_for_an_explanation_of_one_that_is_gone(pair: Pair) -> None:
+    asking = asyncio.create_task(pair.worker.explain(QUESTION, 60))
+    await pair.other.receive()
+    pair.raw.close()
+    await pair.other.close()
+    async with asyncio.timeout(5):
+        assert await asking is None
+        assert await pair.worker.explain(QUESTION, 60) is None
+
+
+async def test_a_token_is_in_no_text_about_an_order() -> None:
+    assert "canary" not in repr(Explain(1, QUESTION))
 
 
 async def test_a_worker_owes_an_answer_until_it_gives_one(pair: Pair) -> None:
@@ -198,6 +239,11 @@ async def test_one_that_is_silent_is_not_asked_for_reports(with_deaf: tuple[work
     made, deaf = with_deaf
     await made.refresh()
     assert deaf.asked == 0
+
+
+async def test_while_nobody_serves_nobody_explains() -> None:
+    observer = Observer(Metrics(), open_log("json", "info", io.StringIO()), log_denials=True)
+    assert await workers.Workers(SETTINGS, Bound("", ()), (), observer).explain(QUESTION) is None
 
 
 async def test_supervision_that_ends_does_not_go_unseen(

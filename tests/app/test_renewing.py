@@ -15,7 +15,7 @@ from cryptography import x509
 
 from tests import tls
 from tests.grpc_check import ask
-from tests.support import AUD, Client, FakeIssuer, eventually, fake_issuer, serve, settings
+from tests.support import ADMIN_TOKEN, AUD, Client, FakeIssuer, eventually, fake_issuer, serve, settings
 from verifier.app import Configuration, issuers, renewing
 from verifier.config import ConfigError, Problem, Settings, load
 
@@ -67,6 +67,24 @@ async def lookups(client: Client, result: str) -> float:
 
 
 # What it brings about
+
+
+async def test_the_status_page_shows_it_and_explains_by_it(issuer: FakeIssuer, admin_token_file: Path) -> None:
+    ops = {"listen": "127.0.0.1:0", "admin_token_file": str(admin_token_file)}
+    asked: dict[str, Any] = {
+        "json": {"token": issuer.token("EdDSA")},
+        "headers": {"Authorization": f"Bearer {ADMIN_TOKEN}"},
+    }
+    async with renewable(main(issuer), ops=ops) as service:
+        before = (await service.client.ops("/status.json")).json["service"]["config_hash"]
+        await service.become(main(issuer, name="renamed", audiences=[OTHER]), ops=ops)
+        found = (await service.client.ops("/status.json")).json
+        assert [one["name"] for one in found["issuers"]] == ["renamed"]
+        assert found["service"]["config_hash"] not in (None, before)
+        told = await service.client.ops("/status/explain.json", "POST", **asked)
+        assert told.json["reason"] == "wrong_audience"
+        await service.become(main(issuer), ops=ops, log={"denials": False})
+        assert (await service.client.ops("/status.json")).json["service"]["config_reload_refused"]
 
 
 async def test_what_is_asked_from_then_on_is_decided_by_it(issuer: FakeIssuer) -> None:

@@ -23,7 +23,7 @@ from tests.app.processes import a_worker, children, lives, program, supervised
 from tests.grpc_check import check, check_request
 from tests.observability.test_metrics import long_delays
 from tests.redis_servers import RedisServer
-from tests.support import AUD, Client, FakeIssuer, eventually, free_port
+from tests.support import ADMIN_TOKEN, AUD, Client, FakeIssuer, eventually, free_port
 from verifier.app import supervisor, workers
 
 BARE = b"GET /verify HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -158,6 +158,47 @@ def sockets_of(pid: int) -> set[int]:
         with suppress(OSError):
             found.add(place.stat().st_ino)
     return found
+
+
+async def test_one_page_shows_all_of_them(
+    several: dict[str, Any], sets: list[workers.Workers], issuer: FakeIssuer
+) -> None:
+    async with supervised(several) as client:
+
+        async def each_has_denied() -> bool:
+            await client.verify("no token")
+            await sets[0].refresh()
+            ready = (await client.ops("/readyz")).status == 200
+            return ready and all(worker.last.noted.denials for worker in sets[0].serving())
+
+        await eventually(each_has_denied)
+        found = (await client.ops("/status.json")).json
+        assert (found["service"]["workers"], found["issuers"][0]["standing"]) == (2, "fresh")
+        assert found["refusals"][0]["count"] == found["decisions"]["denied"] == len(found["recent"])
+        shown = await client.ops("/status")
+        assert "2 workers" in shown.text
+        os.kill(a_worker(), signal.SIGTERM)
+        await replaced(client)
+        assert len((await client.ops("/status.json")).json["recent"]) == len(found["recent"])
+
+
+async def test_one_of_them_explains_a_token_and_no_log_has_it(several: dict[str, Any], issuer: FakeIssuer) -> None:
+    async with supervised(several) as client:
+
+        async def all_have_keys() -> bool:
+            return (await client.ops("/readyz")).status == 200
+
+        await eventually(all_have_keys)
+        token = issuer.token("EdDSA", exp=1)
+        form = {"admin": ADMIN_TOKEN, "token": token}
+        shown = await client.ops("/status/explain", "POST", data=form)
+        assert "expired" in shown.text
+        assert token not in shown.text
+        bearer = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+        told = await client.ops("/status/explain.json", "POST", json={"token": issuer.token("EdDSA")}, headers=bearer)
+        assert told.json["allowed"] is True
+        assert (await client.ops("/status/explain", "POST", data={**form, "admin": "wrong"})).status == 401
+        assert [part for part in token.split(".") if part in client.log_stream.getvalue()] == []
 
 
 async def test_they_are_counted_together_and_one_that_is_told_to_stop_loses_nothing(

@@ -8,14 +8,18 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.support import settings
-from verifier.app.channel import Channel, Failed, Start
+from verifier.app.channel import Channel, Explain, Failed, Start, Told
 from verifier.app.worker import _Worker
 from verifier.core.revocation import Kind, Lift, Revocation
+from verifier.engine import Question
 from verifier.observability.log import open_log
+from verifier.observability.metrics import Metrics
+from verifier.observability.observer import Observer
 
 
 @asynccontextmanager
@@ -82,3 +86,21 @@ async def test_one_that_cannot_understand_its_supervisor_ends(worker: tuple[_Wor
     channel._writer.write(b"\0\0\0\0\0\0\0\4what")
     async with asyncio.timeout(5):
         await one.stopping.wait()
+
+
+QUESTION = Question(token="canary")
+
+
+async def test_one_that_has_not_come_that_far_explains_nothing(worker: tuple[_Worker, Channel]) -> None:
+    one, channel = worker
+    one._take(Explain(7, QUESTION))
+    assert await channel.receive() == Told(7, None)
+
+
+async def test_what_cannot_be_explained_is_a_defect_and_the_worker_goes_on(worker: tuple[_Worker, Channel]) -> None:
+    one, channel = worker
+    observer = Observer(Metrics(), open_log("json", "info"), log_denials=True)
+    one._made = SimpleNamespace(explainer=None, observer=observer)  # type: ignore[assignment]
+    one._take(Explain(8, QUESTION))
+    assert await channel.receive() == Told(8, None)
+    assert observer.metrics.registry.get_sample_value("verifier_defects_total") == 1

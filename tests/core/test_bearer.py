@@ -73,3 +73,8 @@ def test_a_token_comes_in_one_place() -> None:
     with pytest.raises(Rejected) as refusal:
         bearer.credential(("Bearer a",), "a", needed=True)
     assert refusal.value.reason is Reason.MULTIPLE_CREDENTIALS
+
+
+@pytest.mark.parametrize("text", ["abc", " abc\n", "Bearer abc", "bearer   abc ", "\r\nBEARER abc\r\n"])
+def test_a_token_may_be_pasted_with_its_scheme_and_white_space(text: str) -> None:
+    assert bearer.pasted(text) == "abc"

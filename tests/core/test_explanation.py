@@ -4,11 +4,13 @@ import pytest
 
 from tests.support import AUD, ISS, NOW, claims, issuer, private_key, public_jwk, sign
 from verifier.core import claims as claim_checks
-from verifier.core import explanation, keys
+from verifier.core import explanation, keys, routes
 from verifier.core.explanation import Outcome, Step
-from verifier.core.issuer import Issuer, Issuers, RequiredClaim
+from verifier.core.issuer import Introspect, Introspection, Issuer, Issuers, RequiredClaim
 from verifier.core.policy import NOTHING, Requirement
 from verifier.core.reasons import Reason
+from verifier.core.revocation import Kind, Revocation, Revocations
+from verifier.core.routes import Access, Route, Routes, Target
 
 KEYS = keys.load_jwks({"keys": [public_jwk(private_key("EdDSA"))]})
 
@@ -18,11 +20,14 @@ def explained(
     at: Issuer | None = None,
     demands: Requirement = NOTHING,
     held: keys.KeySet | str = KEYS,
+    besides: explanation.Besides = lambda *_: (),
     **changes: Any,
 ) -> dict[str, Step]:
     text = sign(claims(**changes), algorithm="EdDSA") if text is None else text
     issuers = Issuers([at or issuer()])
-    steps = explanation.explain(text, issuers, lambda _issuer: held, NOW, max_bytes=4096, demands=demands)
+    steps = explanation.explain(
+        text, issuers, lambda _issuer: held, NOW, max_bytes=4096, demands=demands, besides=besides
+    )
     return {step.check: step for step in steps}
 
 
@@ -224,3 +229,63 @@ def test_what_a_route_demands_is_shown_where_it_is_demanded() -> None:
         "demanded claim groups": (Reason.CLAIM_NOT_SATISFIED, "'staff'"),
         "demanded scopes": (Reason.INSUFFICIENT_SCOPE, "one of admin"),
     }
+
+
+REVOKED = Revocation("1", (ISS,), Kind.SUBJECT, "alice", 1.0, NOW + 60.0)
+
+
+@pytest.mark.parametrize(
+    ("held", "outcome", "found"),
+    [
+        ([], Outcome.HOLDS, "0 revocations are in force, none of which concerns it"),
+        ([REVOKED], Outcome.FAILS, "it is revoked"),
+    ],
+)
+def test_a_revocation_is_a_step(held: list[Revocation], outcome: Outcome, found: str) -> None:
+    step = explained(besides=explanation.revocation_step(Revocations(held), NOW))["revocation"]
+    assert (step.outcome, step.found) == (outcome, found)
+
+
+def test_a_route_that_nobody_may_take_is_a_step_that_fails() -> None:
+    table = Routes((Route("one", routes.parse("/closed"), access=Access.DENIED),), default=Access.AUTHENTICATED)
+    closed, other = (table.rule(Target("GET", None, path)) for path in ("/closed", "/else"))
+    step = explained(besides=explanation.route_step(closed))["route"]
+    assert (step.outcome, step.reason, step.found) == (Outcome.FAILS, Reason.ROUTE_DENIED, "one: /closed")
+    step = explained(besides=explanation.route_step(other))["route"]
+    assert (step.outcome, step.found) == (Outcome.HOLDS, "no route matches")
+
+
+def test_what_the_request_demands_besides_its_route_is_checked_too() -> None:
+    demanded = Requirement(audiences=("https://other.example",))
+    steps = explanation.explain(
+        sign(claims(), algorithm="EdDSA"),
+        Issuers([issuer()]),
+        lambda _: KEYS,
+        NOW,
+        max_bytes=4096,
+        demands=NOTHING,
+        besides=explanation.demand_steps(demanded, NOW),
+    )
+    assert explanation.refused_by(steps) is Reason.WRONG_AUDIENCE
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("opaque", ["asked"]),
+        (sign(claims(iss="https://only.example"), algorithm="EdDSA"), ["only"]),
+        (sign(claims(), algorithm="EdDSA"), []),
+        (sign(claims(iss="https://nobody.example"), algorithm="EdDSA"), []),
+        ("a.b.c", []),
+    ],
+    ids=["opaque", "an issuer without keys", "signed", "of nobody", "no token"],
+)
+def test_it_is_told_whose_word_alone_counts(text: str, asked: list[str]) -> None:
+    def introspected(name: str, tokens: Introspect, prefix: str | None) -> Issuer:
+        identifiers = frozenset({f"https://{name}.example"})
+        return issuer(name=name, identifiers=identifiers, introspection=Introspection(tokens, prefix, 60.0, 5.0))
+
+    issuers = Issuers(
+        [issuer(), introspected("asked", Introspect.OPAQUE, None), introspected("only", Introspect.ONLY, "only_")]
+    )
+    assert [one.name for one in explanation.only_asked(text, issuers)] == asked

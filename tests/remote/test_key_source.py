@@ -400,3 +400,19 @@ async def test_a_shared_set_that_is_older_than_the_one_in_hand_is_not_trusted() 
     made.pass_time(FRESHNESS.cooldown)
     await made.source.refresh()
     assert made.source.current() == newer.keys
+
+
+async def test_it_is_told_when_keys_are_looked_for_next() -> None:
+    b = bench(Fetched(key_set(0)))
+    await b.source.refresh()
+    assert (b.source.status().next_look, b.source.status().freshness) == (600.0, FRESHNESS)
+    b.pass_time(500.0)
+    assert b.source.status().next_look == 100.0
+    b.origin.gate.clear()
+    asking = asyncio.create_task(b.source.refresh())
+    await asyncio.sleep(0)
+    assert b.source.status().next_look == 0.0  # it is now
+    b.origin.gate.set()
+    await asking
+    b.pass_time(700.0)
+    assert b.source.status().next_look == 0.0

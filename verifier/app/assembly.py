@@ -26,6 +26,7 @@ from verifier.server.http import Bounds, HttpServer
 from verifier.server.listening import Close, serve_http
 from verifier.server.ops_port import Gauges
 from verifier.server.readiness import Readiness
+from verifier.server.status.explaining import Explainer
 from verifier.store.memory import MemoryCache
 from verifier.store.revocations import RevocationList
 
@@ -65,6 +66,14 @@ class Assembly:
     @property
     def issuers(self) -> Issuers:
         return self._now.issuers
+
+    @property
+    def observer(self) -> Observer:
+        return self._ground.observer
+
+    @property
+    def explainer(self) -> Explainer:
+        return self._now.explainer
 
     @property
     def revocations(self) -> RevocationList:

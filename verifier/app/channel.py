@@ -9,7 +9,7 @@ import pickle
 import socket
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from prometheus_client import Metric
@@ -17,7 +17,10 @@ from prometheus_client import Metric
 from verifier.config import ConfigError, Settings
 from verifier.config.loading import Problem
 from verifier.core.revocation import Lift, Revocation
+from verifier.engine import Question
+from verifier.observability.recent import Noted
 from verifier.server.readiness import State
+from verifier.server.status.explaining import Explained
 
 _LENGTH = struct.Struct(">Q")
 
@@ -68,12 +71,30 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class Explain:
+    """Why the token of a question is good or not. No other order has a token."""
+
+    number: int
+    question: Question
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The answer to the ``Explain`` of that number, if there is one."""
+
+    number: int
+    explained: Explained | None
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """What a worker has counted and how it fares (None: it has not come that far). ``answers``: the last ``Ask``."""
+    """What a worker has counted and noted, and how it fares (None: it has not come that far). ``answers``: the last
+    ``Ask``."""
 
     answers: int
     families: tuple[Metric, ...] = ()
     state: State | None = None
+    noted: Noted = field(default_factory=Noted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +121,10 @@ class Failed:
         return self.error or ConfigError(self.problems)
 
 
-Order = Start | Ask | Revocation | Lift | Prepare | Switch | Discard | Drain
+Order = Start | Ask | Explain | Revocation | Lift | Prepare | Switch | Discard | Drain
 """From the supervisor. A ``Revocation`` is one to keep from now on, a ``Lift`` one to forget."""
 
-Said = Report | Serving | Failed | Prepared
+Said = Report | Told | Serving | Failed | Prepared
 """From a worker."""
 
 

@@ -27,6 +27,7 @@ from verifier.remote.key_source import RefreshingKeys
 from verifier.server import data_port
 from verifier.server.deciding import Decisions
 from verifier.server.http import Door, Offer
+from verifier.server.status.explaining import Explainer
 from verifier.server.tracing import TracedDecisions
 from verifier.store.memory import MemoryCache
 from verifier.store.revocations import RevocationList
@@ -63,6 +64,7 @@ class Generation:
     introspectors: Mapping[str, HttpIntrospector]
     decisions: Decisions
     offer: Offer
+    explainer: Explainer
     closing: AsyncExitStack
 
     async def end(self, successor: "Generation | None" = None) -> None:
@@ -122,7 +124,16 @@ async def generation(ground: Ground, settings: Settings, before: Generation | No
         if before is not None:  # nobody waits for this one yet
             await asyncio.gather(*map(_asked_once, fresh))
         undoing.pop_all()
-    return Generation(settings, issuers, sources, asked, decisions, _offer(settings, table, decisions, door), closing)
+    return Generation(
+        settings=settings,
+        issuers=issuers,
+        sources=sources,
+        introspectors=asked,
+        decisions=decisions,
+        offer=_offer(settings, table, decisions, door),
+        explainer=Explainer(issuers, sources, ground.revocations, table, settings.limits.token_bytes, ground.clock),
+        closing=closing,
+    )
 
 
 def _decisions(engine: Engine, observer: Observer, headers: IdentityHeaders) -> Decisions:

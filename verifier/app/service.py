@@ -15,6 +15,7 @@ from verifier.app.tracing import open_tracing
 from verifier.config import Settings
 from verifier.config.files import file_problems
 from verifier.core.issuer import Issuers
+from verifier.engine import Question
 from verifier.observability.log import Logger
 from verifier.observability.observer import Observer
 from verifier.remote.http import in_file_thread
@@ -23,6 +24,8 @@ from verifier.server.admin import Admin
 from verifier.server.http import HttpServer, Offer, Routes
 from verifier.server.listening import bind, open_http
 from verifier.server.readiness import State
+from verifier.server.status import port as status_port
+from verifier.server.status.explaining import Explained
 from verifier.store.revocations import RevocationList
 
 
@@ -63,8 +66,21 @@ async def serving(
             observer.metrics.ready.set(made.readiness.is_ready())
             return made.gauges.families()
 
+        async def explain(question: Question) -> Explained | None:
+            return made.explainer.explain(question)
+
+        status = status_port.Source(
+            families=families,
+            state=state,
+            noted=observer.recent.noted,
+            issuers=lambda: made.issuers,
+            shared=lambda: made.revocations.shared,
+            explain=explain,
+            admin_token_file=lambda: settings.ops.admin_token_file,
+        )
         routes = {
             **ops_port.routes(state, families),
+            **status_port.routes(status),
             **admin_routes(settings, made.revocations, lambda: made.issuers, observer),
         }
         ops_address = await open_ops(stack, settings, routes, observer)

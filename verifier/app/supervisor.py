@@ -1,10 +1,12 @@
 """The service in several processes: this one has the sockets, the ops port and the list of revocations, and starts
-those that answer gateways. It sees no token."""
+those that answer gateways. It sees no token, but for one that the administrator has explained (``/status``), which it
+hands to a worker and forgets."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 from prometheus_client import Metric
 
@@ -17,13 +19,15 @@ from verifier.config import Settings
 from verifier.config.issuers import core_issuer
 from verifier.core.issuer import Issuers
 from verifier.core.revocation import Revocations
+from verifier.observability import recent
 from verifier.observability.log import Logger
 from verifier.observability.loop_delay import watching
 from verifier.observability.merging import merged
-from verifier.observability.metrics import Metrics
+from verifier.observability.observer import Observer
 from verifier.server import ops_port, readiness
 from verifier.server.http import Routes
 from verifier.server.listening import bind, reserve
+from verifier.server.status import port as status_port
 from verifier.store.revocations import RevocationList, TellingList
 
 
@@ -59,7 +63,7 @@ async def supervising(
             return Issuers(core_issuer(issuer) for issuer in workers.settings.issuers)
 
         routes = {
-            **_routes(workers, revocations, observer.metrics),
+            **_routes(workers, revocations, observer, issuers, lambda: settings.ops.admin_token_file),
             **admin_routes(settings, revocations, issuers, observer),
         }
         ops_address = await open_ops(stack, settings, routes, observer)
@@ -96,8 +100,15 @@ async def _with_grpc_port(settings: Settings, stack: AsyncExitStack) -> Settings
     return settings.model_copy(update={"grpc": settings.grpc.model_copy(update={"listen": listen})})
 
 
-def _routes(workers: Workers, revocations: RevocationList, metrics: Metrics) -> Routes:
+def _routes(
+    workers: Workers,
+    revocations: RevocationList,
+    observer: Observer,
+    issuers: Callable[[], Issuers],
+    admin_token_file: Callable[[], Path | None],
+) -> Routes:
     """The ops port's, for all workers."""
+    metrics = observer.metrics
 
     def state_of_last_reports() -> readiness.State:
         states = [state for worker in workers.serving() if (state := worker.last.state) is not None]
@@ -114,4 +125,13 @@ def _routes(workers: Workers, revocations: RevocationList, metrics: Metrics) -> 
         ops_port.sample_revocations(metrics, revocations)
         return merged([metrics.registry.collect(), *workers.families()], metrics.gauges)
 
-    return ops_port.routes(state, families)
+    status = status_port.Source(
+        families=families,
+        state=state,
+        noted=lambda: recent.merged([workers.noted(), observer.recent.noted()]),
+        issuers=issuers,
+        shared=lambda: revocations.shared,
+        explain=workers.explain,
+        admin_token_file=admin_token_file,
+    )
+    return {**ops_port.routes(state, families), **status_port.routes(status)}

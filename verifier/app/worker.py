@@ -14,6 +14,7 @@ from verifier.app.channel import (
     Channel,
     Discard,
     Drain,
+    Explain,
     Failed,
     Order,
     Prepare,
@@ -22,6 +23,7 @@ from verifier.app.channel import (
     Serving,
     Start,
     Switch,
+    Told,
 )
 from verifier.app.generation import Generation
 from verifier.app.tracing import open_tracing
@@ -81,7 +83,17 @@ class _Worker:
         if self._made is None:
             self.channel.send(Report(self._asked))
         else:
-            self.channel.send(Report(self._asked, self._made.gauges.families(), self._made.readiness.state()))
+            made, noted = self._made, self._made.observer.recent.noted()
+            self.channel.send(Report(self._asked, made.gauges.families(), made.readiness.state(), noted))
+
+    def _explain(self, order: Explain) -> None:
+        explained = None
+        if self._made is not None:
+            try:
+                explained = self._made.explainer.explain(order.question)
+            except Exception as error:  # noqa: BLE001 - whatever was posted, the supervisor must still be obeyed
+                self._made.observer.defect(error)
+        self.channel.send(Told(order.number, explained))
 
     async def end(self) -> None:
         self._obeying.cancel()
@@ -100,6 +112,8 @@ class _Worker:
             case Ask(number):
                 self._asked = number
                 self.report()
+            case Explain():
+                self._explain(order)
             case Revocation():
                 self._held.remove_ended(time())
                 self._held.add(order)

@@ -4,34 +4,30 @@ import asyncio
 import signal
 import socket
 import sys
-from asyncio.subprocess import Process
 from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import replace
 from itertools import chain
-from time import monotonic
 from typing import Any
 
 from prometheus_client import Metric
 
 from verifier.app.channel import (
-    Ask,
     Channel,
     Discard,
     Drain,
-    Failed,
-    Order,
-    Prepare,
-    Prepared,
-    Report,
-    Said,
-    Serving,
     Start,
     Switch,
 )
-from verifier.config import ConfigError, Problem, Settings
+from verifier.app.worker_process import Worker
+from verifier.config import ConfigError, Settings
 from verifier.core.revocation import Lift, Revocation
+from verifier.engine import Question
+from verifier.observability import recent
 from verifier.observability.merging import counted, merged
 from verifier.observability.observer import Observer
+from verifier.observability.recent import Noted, RedisTrouble
 from verifier.server.listening import Bound
+from verifier.server.status.explaining import Explained
 
 ANSWER_WITHIN = 1.0
 """Seconds that a worker has for a report; then its last one counts."""
@@ -64,109 +60,6 @@ class WorkerFailed(Exception):  # noqa: N818 - reads as what it says
     """A worker ended before it served, and did not say why."""
 
 
-class Worker:
-    """One process. ``last`` is its latest report."""
-
-    def __init__(self, number: int, process: Process, channel: Channel) -> None:
-        self.number = number
-        self.last = Report(0)
-        self.failed: Failed | None = None
-        self.serving_since: float | None = None
-        self.begun = asyncio.Event()  # it serves, or never will
-        self._prepared: dict[int, asyncio.Future[tuple[Problem, ...]]] = {}
-        self._process = process
-        self._channel = channel
-        self._asked = 0
-        self._unanswered: dict[int, tuple[asyncio.Future[None], float]] = {}  # by number, the first one first
-        self._reading = asyncio.create_task(self._read())
-
-    def tell(self, order: Order) -> None:
-        self._channel.send(order)
-
-    async def prepare(self, number: int, settings: Settings, within: float) -> tuple[Problem, ...]:
-        """Have it get ready for other settings, in so many seconds; what keeps it from that. It may be gone then."""
-        told: asyncio.Future[tuple[Problem, ...]] = asyncio.get_running_loop().create_future()
-        self._prepared[number] = told
-        self._channel.send(Prepare(number, settings))
-        waiting: set[asyncio.Future[Any]] = {told, self._reading}
-        await asyncio.wait(waiting, timeout=within, return_when=asyncio.FIRST_COMPLETED)
-        del self._prepared[number]
-        if told.done():
-            return told.result()
-        return () if self._reading.done() else (Problem("", f"worker {self.number} did not get ready for it in time"),)
-
-    async def ask(self, within: float) -> bool:
-        """Whether it has taken all orders before this question and said how it fares, in so many seconds; or is gone,
-        and will take none."""
-        if self._reading.done():
-            return True
-        self._asked += 1
-        answered = asyncio.get_running_loop().create_future()
-        self._unanswered[self._asked] = answered, monotonic()
-        self._channel.send(Ask(self._asked))
-        await asyncio.wait({answered}, timeout=within)
-        return answered.done()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def owes(self, seconds: float) -> bool:
-        """Whether it owes an answer for longer than so many seconds."""
-        return any(monotonic() - asked > seconds for _, asked in self._unanswered.values())
-
-    def stop(self) -> None:
-        """Ask it to end when what it has begun is done."""
-        if self._process.returncode is None:
-            self._process.terminate()
-
-    def kill(self) -> None:
-        if self._process.returncode is None:
-            self._process.kill()
-
-    async def ended(self) -> int:
-        """Its exit code, negative for a signal, once all that it said was read."""
-        code = await self._process.wait()
-        await asyncio.wait({self._reading}, timeout=ANSWER_WITHIN)
-        self._reading.cancel()
-        await self._channel.close()
-        return code
-
-    async def lasts(self, seconds: float) -> bool:
-        """Whether it lives that long from now on."""
-        done, _ = await asyncio.wait({self._reading}, timeout=seconds)
-        return not done
-
-    async def _read(self) -> None:
-        try:
-            while (message := await self._channel.receive()) is not None:
-                self._take(message)
-        except Exception:  # noqa: BLE001 - whatever it was, nobody could tell it of a revocation any more
-            self.kill()
-        finally:
-            self.begun.set()
-            self._answered(self._asked)
-
-    def _take(self, message: Said) -> None:
-        match message:
-            case Report(answers=number):
-                self.last = message
-                self._answered(number)
-            case Serving():
-                self.serving_since = monotonic()
-                self.begun.set()
-            case Failed():
-                self.failed = message
-            case Prepared(number, problems) if number in self._prepared:
-                self._prepared[number].set_result(problems)
-
-    def _answered(self, number: int) -> None:
-        for asked in [asked for asked in self._unanswered if asked <= number]:
-            waiting, _ = self._unanswered.pop(asked)
-            if not waiting.done():
-                waiting.set_result(None)
-
-
 class Workers:
     """``settings.workers`` of them, that of each number with its share of the sockets ``bound``.
 
@@ -192,6 +85,7 @@ class Workers:
         self._log = observer.log
         self._living: dict[int, Worker] = {}
         self._ended: tuple[Metric, ...] = ()
+        self._ended_noted = Noted()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -274,6 +168,17 @@ class Workers:
     async def refresh(self) -> None:
         """Have a report of each, or do with its last one."""
         await asyncio.gather(*(worker.ask(ANSWER_WITHIN) for worker in self._attentive()))
+
+    async def explain(self, question: Question) -> Explained | None:
+        """What one of those who serve makes of it; None where nobody says so in time."""
+        for worker in self._attentive():
+            if worker.serving_since is not None:
+                return await worker.explain(question, ANSWER_WITHIN)
+        return None
+
+    def noted(self) -> Noted:
+        """Of the living, and what the dead had noted."""
+        return recent.merged([*(worker.last.noted for worker in self._living.values()), self._ended_noted])
 
     def _attentive(self) -> list[Worker]:
         """Those who do not owe an answer for so long that more questions would only wait in line."""
@@ -358,6 +263,8 @@ class Workers:
     def _bury(self, worker: Worker, code: int) -> None:
         del self._living[worker.number]
         self._ended = merged([self._ended, counted(worker.last.families)], self._metrics.gauges)
+        noted = recent.merged([self._ended_noted, worker.last.noted])
+        self._ended_noted = replace(noted, redis=RedisTrouble())  # that of the living is what counts
         told = None if worker.failed is None else str(worker.failed.reason())
         write = self._log.warning if code else self._log.info  # who ends well was asked to
         write("worker_died", worker=worker.number, pid=worker.pid, status=code, detail=told or _ending(code))

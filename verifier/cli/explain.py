@@ -24,7 +24,7 @@ from verifier.cli.common import (
 )
 from verifier.config import Settings
 from verifier.config.issuers import core_issuer
-from verifier.core import explanation, token
+from verifier.core import bearer, explanation, token
 from verifier.core.issuer import Issuer, Issuers
 from verifier.core.keys import KeySet
 from verifier.core.policy import Requirement
@@ -89,8 +89,7 @@ def token_text(argument: str | None, file: Path | None) -> str:
         text = sys.stdin.read()
     else:
         text = argument
-    scheme, _, rest = text.strip().partition(" ")
-    return rest.strip() if scheme.lower() == "bearer" else text.strip()
+    return bearer.pasted(text)
 
 
 class Explained(NamedTuple):

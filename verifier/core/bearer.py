@@ -54,5 +54,11 @@ def credential(authorization: Sequence[str], text: str | None, *, needed: bool) 
     return text
 
 
+def pasted(text: str) -> str:
+    """The token in what a person pasted: with the scheme or without, with white space around it."""
+    scheme, _, rest = text.strip().partition(" ")
+    return rest.strip() if scheme.lower() == "bearer" else text.strip()
+
+
 def _names_bearer(value: str) -> bool:
     return _SCHEME.match(value) is not None

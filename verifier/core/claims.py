@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, cast
 
-from verifier.core import claim_path
+from verifier.core import claim_path, near_miss
 from verifier.core.issuer import ClaimValue, Issuer
 from verifier.core.reasons import Reason, Rejected
 from verifier.core.token import Header, Token
@@ -117,7 +117,9 @@ def check_audience(claims: Mapping[str, Any], issuer: Issuer) -> tuple[str, ...]
         if issuer.audiences is not None and not issuer.client_ids:
             raise Rejected(Reason.MISSING_CLAIM, "the token has no aud")
     elif issuer.audiences is not None and issuer.audiences.isdisjoint(named):
-        raise Rejected(Reason.WRONG_AUDIENCE, "the aud of the token is none of those accepted here")
+        accepted = issuer.audiences
+        hint = near_miss.slip(near_miss.folded(accepted), named) or near_miss.expected(accepted)
+        raise Rejected(Reason.WRONG_AUDIENCE, "the aud of the token is none of those accepted here", hint)
     return named or ()
 
 
@@ -132,7 +134,8 @@ def check_client(claims: Mapping[str, Any], issuer: Issuer) -> tuple[str, ...]:
             f"the token names no client (expected {' or '.join(issuer.client_id_claims)})",
         )
     if not issuer.client_ids.issuperset(named):
-        raise Rejected(Reason.WRONG_CLIENT, "the client of the token is none of those accepted here")
+        hint = near_miss.expected(issuer.client_ids)
+        raise Rejected(Reason.WRONG_CLIENT, "the client of the token is none of those accepted here", hint)
     return named
 
 

@@ -4,7 +4,7 @@ For the owner of a token, not for the wire: it shows the token's claims, and goe
 are the engine's own functions; a test holds that the first one to fail gives the engine's reason.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -14,6 +14,8 @@ from verifier.core import token as tokens
 from verifier.core.issuer import Issuer, Issuers, RequiredClaim
 from verifier.core.keys import Key, KeySet
 from verifier.core.reasons import Reason, Rejected
+from verifier.core.revocation import Revocations
+from verifier.core.routes import Rule, check_access
 from verifier.core.token import Token
 from verifier.core.verdict import Principal
 
@@ -39,9 +41,19 @@ class Step:
 KeysOf = Callable[[Issuer], KeySet | str]
 """An issuer's keys, or why they cannot be had."""
 
+Besides = Callable[[Principal, Token, Issuer], Iterable[Step]]
+"""Checks that only a running service can make, before what the request demands."""
+
 
 def explain(
-    text: str, issuers: Issuers, keys_of: KeysOf, now: float, *, max_bytes: int, demands: policy.Requirement
+    text: str,
+    issuers: Issuers,
+    keys_of: KeysOf,
+    now: float,
+    *,
+    max_bytes: int,
+    demands: policy.Requirement,
+    besides: Besides = lambda *_: (),
 ) -> tuple[Step, ...]:
     """The steps of the decision about ``text`` at ``now`` (seconds since 1970)."""
     size = _step("size", f"at most {max_bytes} bytes", f"{len(text)} bytes", lambda: tokens.check_size(text, max_bytes))
@@ -60,8 +72,46 @@ def explain(
         issuer_step,
         *_key_steps(token, issuer, keys_of),
         *_identity_steps(token, issuer),
-        *_standing_steps(token, issuer, now, demands),
+        *_standing_steps(token, issuer, now, demands, besides),
     )
+
+
+def revocation_step(held: Revocations, now: float) -> Besides:
+    """Whether it was revoked."""
+
+    def steps(principal: Principal, token: Token, issuer: Issuer) -> Iterator[Step]:
+        found = f"{len(held)} revocations are in force, none of which concerns it"
+        step = _step("revocation", "not revoked", found, lambda: held.check(principal, token.content, issuer, now))
+        yield step if step.outcome is Outcome.HOLDS else replace(step, found="it is revoked")
+
+    return steps
+
+
+def route_step(rule: Rule) -> Besides:
+    """What the route says, whoever asks."""
+    route = "no route matches" if rule.route is None else f"{rule.route.name}: {rule.route.pattern}"
+
+    def steps(_principal: Principal, _token: Token, _issuer: Issuer) -> Iterator[Step]:
+        yield _step("route", "one that somebody may take", route, lambda: check_access(rule))
+
+    return steps
+
+
+def demand_steps(demands: policy.Requirement, now: float) -> Besides:
+    """What the request demands besides its route."""
+    return lambda principal, _token, issuer: _demand_steps(principal, demands, issuer, now)
+
+
+def only_asked(text: str, issuers: Issuers) -> tuple[Issuer, ...]:
+    """The issuers whose word alone says whether the token is good (RFC 7662); none where its signature does."""
+    named = issuers.of_opaque(text)
+    if named:
+        return named
+    try:
+        issuer = issuers.match(tokens.parse(text))
+    except Rejected:
+        return ()
+    return () if issuer.has_keys else (issuer,)
 
 
 def refused_by(steps: tuple[Step, ...]) -> Reason | None:
@@ -164,7 +214,7 @@ def _identity_step(check: Callable[[_Claims, Issuer], object], found: _Claims, i
     name, expected, shown = IDENTITY_TEXTS[check]
     step = _step(name, expected(found, issuer), shown(found, issuer), lambda: check(found, issuer))
     if step.reason is Reason.WRONG_AUDIENCE:
-        named = claims.audiences(found) or ()
+        named = (claims.audiences(found) or ())[: near_miss.MOST]
         hints = (near_miss.explain(sorted(issuer.audiences or ()), audience) for audience in named)
         return replace(step, hint=next((hint for hint in hints if hint), None))
     return step
@@ -211,7 +261,9 @@ STANDING_TEXTS: Mapping[Callable[[Principal, Issuer, float], None], tuple[str, _
 """A name, and what is expected and found, for each check of ``claims.STANDING``."""
 
 
-def _standing_steps(token: Token, issuer: Issuer, now: float, demands: policy.Requirement) -> tuple[Step, ...]:
+def _standing_steps(
+    token: Token, issuer: Issuer, now: float, demands: policy.Requirement, besides: Besides
+) -> tuple[Step, ...]:
     # To go on after a wrong audience or client, ask an issuer that does not mind them.
     easy = replace(
         issuer,
@@ -232,7 +284,7 @@ def _standing_steps(token: Token, issuer: Issuer, now: float, demands: policy.Re
         )
         for check, (name, expected, found) in ((check, STANDING_TEXTS[check]) for check in claims.STANDING)
     )
-    return standing + _demand_steps(principal, demands, issuer, now)
+    return (*standing, *besides(principal, token, issuer), *_demand_steps(principal, demands, issuer, now))
 
 
 DEMANDS = ("demanded audience", "demanded scopes")

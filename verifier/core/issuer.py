@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from verifier.core import near_miss
 from verifier.core.claim_path import ClaimPath
 from verifier.core.reasons import Reason, Rejected
 from verifier.core.token import Token, is_b64token, is_like_jws, is_opaque
@@ -89,6 +90,8 @@ class Issuers:
         self._by_identifier = {text: issuer for issuer in self._all for text in issuer.identifiers}
         if len(self._by_identifier) != sum(len(issuer.identifiers) for issuer in self._all):
             raise ValueError("two issuers share an iss")
+        self._folded = near_miss.folded(self._by_identifier)
+        self._expected = near_miss.expected(self._by_identifier)
 
     def __iter__(self) -> Iterator[Issuer]:
         return iter(self._all)
@@ -118,5 +121,6 @@ class Issuers:
             raise Rejected(
                 Reason.UNTRUSTED_ISSUER,
                 "the iss of the token is none of the configured issuers (compared exactly)",
+                near_miss.slip(self._folded, (claimed,) if isinstance(claimed, str) else ()) or self._expected,
             )
         return issuer

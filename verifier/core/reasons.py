@@ -108,10 +108,12 @@ class Rejected(Exception):  # noqa: N818 - not an error: the answer of a check t
     """A check does not hold.
 
     ``detail`` is one sentence for the client, in the characters that RFC 6750 §3 allows in an
-    ``error_description`` (printable ASCII without quotation mark and backslash).
+    ``error_description`` (printable ASCII without quotation mark and backslash). ``hint`` is for the operator alone:
+    what nearly fits, in words of the configuration.
     """
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str, hint: str | None = None) -> None:
         super().__init__(reason.value)
         self.reason = reason
         self.detail = detail
+        self.hint = hint

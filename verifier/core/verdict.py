@@ -73,7 +73,8 @@ class Denied:
 
     ``issuer`` is the configured name, empty when none matched. ``scopes`` are those that were demanded,
     for the challenge of RFC 6750 §3. ``retry_after`` is in seconds and only set when undecided. ``principal`` is
-    there where the token is good and the request is not, and ``reach`` then, if it was asked for.
+    there where the token is good and the request is not, and ``reach`` then, if it was asked for. ``hint`` is for the
+    operator alone (``Rejected``).
     """
 
     reason: Reason
@@ -83,6 +84,7 @@ class Denied:
     retry_after: int | None = None
     principal: Principal | None = field(default=None, repr=False)
     reach: Reach | None = None
+    hint: str | None = field(default=None, repr=False, compare=False)
 
     @property
     def family(self) -> Family:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 from verifier.core.keys import KeySet
@@ -12,6 +12,7 @@ from verifier.core.verdict import Allowed, Denied, Verdict, WouldDeny
 from verifier.observability.log import Logger, place
 from verifier.observability.metrics import Metrics
 from verifier.observability.pace import Pace
+from verifier.observability.recent import Recent
 from verifier.observability.tally import Count, Durations
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Observer:
     ) -> None:
         self.metrics = metrics
         self.log = log
+        self.recent = Recent()
         self._log_denials = log_denials
         self._clock = clock
         self._trial_lines = Pace(TRIAL_LINES, clock)
@@ -49,7 +51,7 @@ class Observer:
         self._evictions = metrics.cache_evictions.of("identity", "memory")
 
     def decided(self, surface: str, verdict: Verdict, request_id: str, trace_id: str | None = None) -> None:
-        """Count a verdict, and write the line of a denial, or of what would be one."""
+        """Count a verdict; keep a denial for the status page, and write its line, or that of what would be one."""
         if isinstance(verdict, Allowed):
             issuer = "" if verdict.principal is None else verdict.principal.issuer_name
             self.metrics.decisions.of(surface, issuer, "allow", "").value += 1
@@ -58,6 +60,9 @@ class Observer:
             return
         outcome = "undecided" if verdict.undecided else "deny"
         self.metrics.decisions.of(surface, verdict.issuer, outcome, str(verdict.reason)).value += 1
+        self.recent.denied(
+            verdict, surface=surface, outcome=outcome, at=time(), request_id=request_id, trace_id=trace_id
+        )
         if self._log_denials:
             self._write_denial(surface, verdict, outcome, {"request_id": request_id, "trace_id": trace_id})
 
@@ -134,10 +139,12 @@ class Observer:
 
     def redis_failed(self, command: str, error: Exception, seconds: float) -> None:  # noqa: ARG002 - for traces
         self.metrics.redis_errors.labels(command).inc()
+        self.recent.redis_failed(error, time())
         self.log.debug("redis_error", command=command, error=type(error).__name__)
 
     def redis_breaker(self, *, is_open: bool, cause: str = "") -> None:
         self.metrics.redis_breaker.set(is_open)
+        self.recent.redis_breaker(is_open=is_open, at=time())
         if is_open:
             self.log.error("redis_unavailable", detail=cause)
         else:

@@ -55,7 +55,8 @@ class KeyObserver(Protocol):
 @dataclass(frozen=True, slots=True)
 class KeyStatus:
     """For people and probes. ``age`` in seconds; ``fetched_at`` in seconds since 1970. ``stale``: a look is overdue, as
-    the last one failed, and the keys in hand serve on."""
+    the last one failed, and the keys in hand serve on. ``next_look``: seconds until keys are looked for again, 0 while
+    they are."""
 
     keys: int
     age: float | None
@@ -63,6 +64,7 @@ class KeyStatus:
     last_error: str | None
     attempted: bool
     stale: bool
+    next_look: float
     freshness: Freshness
 
 
@@ -171,6 +173,7 @@ class RefreshingKeys:
             last_error=self._failure,
             attempted=self._fetched is not None or self._failures > 0,
             stale=keys is not None and self._is_overdue,
+            next_look=0.0 if self._flight is not None else max(0.0, self._due - self._clock()),
             freshness=self._freshness,
         )
 

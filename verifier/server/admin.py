@@ -7,15 +7,13 @@ from pathlib import Path
 from time import time
 from typing import Any
 
-from verifier.config.files import secret
 from verifier.core import strict_json
 from verifier.core.issuer import Issuers
 from verifier.core.revocation import Kind, Revocation
 from verifier.core.revoking import revocation
 from verifier.observability.observer import Observer
 from verifier.ports import SourceUnavailable
-from verifier.remote.http import in_file_thread
-from verifier.server import callers
+from verifier.server.admin_token import AdminToken
 from verifier.server.http import Handler, Route, Routes
 from verifier.store.revocations import RevocationList, RevocationsFull
 from verifier.surfaces import answer
@@ -36,7 +34,7 @@ class Admin:
         keep: float,
         observer: Observer,
     ) -> None:
-        self._token_file = token_file
+        self._token = AdminToken(token_file)
         self._revocations = revocations
         self._issuers = issuers
         self._keep = keep
@@ -57,13 +55,9 @@ class Admin:
         """``handle`` for whoever has the token, and for nobody when the token cannot be read."""
 
         async def guard(request: Request) -> Answer:
-            try:
-                expected = secret(await in_file_thread(self._token_file.read_bytes))
-            except (OSError, ValueError):
-                return answer.http_error(503, "the admin token cannot be read")
-            if not _has_token(request, expected):
-                challenge = ("WWW-Authenticate", 'Bearer realm="admin"')
-                return answer.http_error(401, "send the admin token as: Authorization: Bearer TOKEN", challenge)
+            refusal = await self._token.refusal(request)
+            if refusal is not None:
+                return refusal
             try:
                 return await handle(request)
             except SourceUnavailable as outage:
@@ -111,10 +105,3 @@ class Admin:
             "expires_at": made.expires_at,
             "shared": self._revocations.shared,
         }
-
-
-def _has_token(request: Request, expected: bytes) -> bool:
-    values = request.values("authorization")
-    scheme, _, given = values[0].partition(" ") if len(values) == 1 else ("", "", "")
-    is_ours = callers.is_secret(given.strip(), callers.digest(expected))
-    return is_ours and scheme.lower() == "bearer"

@@ -12,11 +12,16 @@ from verifier.surfaces.surface import Answer
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Of one issuer. ``age`` is in seconds; None before they were fetched for the first time."""
+    """Of one issuer. ``age`` is in seconds; None before they were fetched for the first time. ``next_look``: seconds
+    until they are looked for again; ``refresh`` and ``max_stale``: seconds after which that is overdue, and after which
+    they are trusted no more."""
 
     usable: int
     age: float | None
     last_error: str | None
+    next_look: float = 0.0
+    refresh: float = math.inf
+    max_stale: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +69,15 @@ class Readiness:
         return State(
             ready=settled and usable and not draining,
             settled=settled,
-            issuers={name: Keys(issuer.keys, issuer.age, issuer.last_error) for name, issuer in found.items()},
+            issuers={name: _keys(status) for name, status in found.items()},
             unread=self._revocations.unread_for(),
             draining=draining,
         )
+
+
+def _keys(found: KeyStatus) -> Keys:
+    freshness = found.freshness
+    return Keys(found.keys, found.age, found.last_error, found.next_look, freshness.refresh, freshness.max_stale)
 
 
 def of_all(states: Collection[State], unread: float, *, draining: bool = False) -> State:
@@ -96,6 +106,9 @@ def _worst(of_one: Collection[Keys]) -> Keys:
         usable=min(keys.usable for keys in of_one),
         age=None if math.isinf(oldest) else oldest,
         last_error=_first(keys.last_error for keys in of_one),
+        next_look=max(keys.next_look for keys in of_one),
+        refresh=min(keys.refresh for keys in of_one),
+        max_stale=min(keys.max_stale for keys in of_one),
     )
 
 
