@@ -142,7 +142,7 @@ _REDIS = (
         "ops",
     ),
     lines(
-        "Writes dropped",
+        "Writes dropped, over time",
         "Entries that were not written, as too many waited.",
         [Query(rate("verifier_redis_writes_dropped_total"), "writes")],
         "ops",

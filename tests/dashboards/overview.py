@@ -92,7 +92,7 @@ _UP = (
     ),
     value(
         "Configurations",
-        "Different configurations that instances have. With more than one, outside of a rollout, the same token may get "
+        "Different configurations that instances have. With more than one, but for a rollout, the same token may get "
         "different answers.",
         Query(f'count(count_values("hash", verifier_config_hash{{{INSTANCE}}}))'),
         steps=((2, YELLOW),),
@@ -355,7 +355,7 @@ _BREAKING = (
         steps=((0.8, YELLOW),),
     ),
     table(
-        "Alerts firing",
+        "Which alerts fire",
         "docs/runbooks has a page about each.",
         Query('ALERTS{alertname=~"Verifier.*", alertstate="firing"}'),
         {"alertname": "Alert", "severity": "Severity", "job": "Job", "instance": "Instance", "issuer": "Issuer"},
