@@ -15,6 +15,7 @@ _TOKEN = re.compile(
       (?P<text>"(?:[^"\\]|\\.)*")
     | (?P<matchers>\{(?:[^}"]|"(?:[^"\\]|\\.)*")*\})
     | (?P<range>\[[^\]]*\])
+    | (?P<offset>\boffset\s+\w+)
     | (?P<labels>\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\))
     | (?P<number>\d[\w.]*)
     | (?P<function>[A-Za-z_]\w*(?=\s*\())
@@ -22,28 +23,30 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-_WORDS = {"and", "or", "unless", "offset", "bool", "by", "without", "on", "inf", "nan"}
-_AGGREGATIONS_BEFORE_THEIR_LABELS = {"sum", "min", "max", "count", "avg", "count_values", "group", "topk"}
+_WORDS = {"and", "or", "unless", "bool", "inf", "nan"}
+_BEFORE_THEIR_LABELS = {"sum", "min", "max", "count", "avg", "count_values", "topk"}
 
 
 def selectors(expr: str) -> list[str]:
-    """The instant selectors of ``expr``, each once, in order: a name with its matchers, or matchers alone."""
-    found: dict[str, None] = {}
-    name = ""
+    """The instant selectors of ``expr``, each once, in order: a name with its matchers and its offset."""
+    found: list[str] = []
+    is_open = False
     for token in _TOKEN.finditer(expr):
         kind, text = token.lastgroup, token.group()
-        if kind == "matchers":
-            found[name + text] = None
-            name = ""
-            continue
-        if name:
-            found[name] = None
-            name = ""
-        if kind == "name" and text.lower() not in _WORDS | _AGGREGATIONS_BEFORE_THEIR_LABELS:
-            name = text
-    if name:
-        found[name] = None
-    return list(found)
+        if kind == "name" and text.lower() not in _WORDS | _BEFORE_THEIR_LABELS:
+            found.append(text)
+            is_open = True
+        elif kind == "matchers" and is_open:
+            found[-1] += text
+            is_open = False
+        elif kind == "matchers":
+            found.append(text)
+        elif kind == "offset":
+            found[-1] += f" {text}"
+            is_open = False
+        else:
+            is_open = False
+    return list(dict.fromkeys(found))
 
 
 def metrics(expr: str) -> set[str]:
@@ -53,7 +56,7 @@ def metrics(expr: str) -> set[str]:
 
 def _names(selector: str) -> Iterator[str]:
     """Those of a selector, also where it has them in ``__name__``."""
-    name, _, matchers = selector.partition("{")
+    name, _, matchers = selector.partition(" offset ")[0].partition("{")
     listed = re.search(r'__name__=~"(\w*)\(([^)]*)\)(\w*)"', matchers)
     if listed:
         yield from (f"{listed[1]}{one}{listed[3]}" for one in listed[2].split("|"))
