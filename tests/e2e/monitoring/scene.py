@@ -130,25 +130,28 @@ async def _replica(folder: Path, config: dict[str, Any], files: dict[str, Path])
 
 
 async def happen(made: Scene) -> None:
-    """Everything once, in about ten seconds. Answers are looked at where they show that it did happen."""
+    """Everything, and once more when Prometheus has seen it: a rate is what comes between two looks. Answers are looked
+    at where they show that it did happen."""
     one = made.replicas[0]
     await eventually(lambda: _answers(one, made.main.token("EdDSA")), within=20)
     assert await one.ask("/verify", made.second.token("EdDSA")) == 200
     await made.second.stop()
-    await _denials(made)
-    await _introspection(made)
-    await _other_surfaces(made)
-    await _revocation(made)
-    await one.become(limits={"waiting": 2})
-    await _redis_lies(made)
-    await _redis_goes_away(made)
+    for turn in ("first", "second"):
+        await _denials(made, turn)
+        await _introspection(made, turn)
+        await _other_surfaces(made)
+        await _revocation(made, turn)
+        await one.become(limits={"waiting": 1, "token_bytes": 10_000 + len(turn)})
+        await _redis_lies(made, turn)
+        await _redis_goes_away(made, turn)
+        await asyncio.sleep(2.5)
 
 
 async def _answers(replica: Replica, token: str) -> bool:
     return await replica.ask("/verify", token) == 200
 
 
-async def _denials(made: Scene) -> None:
+async def _denials(made: Scene, turn: str) -> None:
     one, two = made.replicas
     foreign = private_key("EdDSA", "unknown", 5)
     assert await one.ask("/verify") == 401
@@ -157,14 +160,14 @@ async def _denials(made: Scene) -> None:
     never = json.loads(one.file.read_text())["issuers"][2]["issuer"]
     assert await one.ask("/verify", made.main.token("EdDSA", iss=never)) == 503
     for number in range(30):
-        token = made.main.token("EdDSA", sub=f"user-{number}")
+        token = made.main.token("EdDSA", sub=f"{turn}-{number}")
         assert {await replica.ask("/verify", token) for replica in (one, two, one)} == {200}
 
 
-async def _introspection(made: Scene) -> None:
+async def _introspection(made: Scene, turn: str) -> None:
     one, _ = made.replicas
-    assert await one.ask("/verify", made.opaque.opaque("known", iss="https://opaque.example")) == 200
-    assert await one.ask("/verify", "made-up") == 401
+    assert await one.ask("/verify", made.opaque.opaque(f"{turn}-known", iss="https://opaque.example")) == 200
+    assert await one.ask("/verify", f"{turn}-made-up") == 401
     slow = asyncio.Event()
 
     async def answer_later(request: Any) -> Any:
@@ -172,7 +175,7 @@ async def _introspection(made: Scene) -> None:
         return await made.opaque.usual(request)
 
     made.opaque.fault = answer_later
-    asked = [asyncio.create_task(one.ask("/verify", f"other-{number}")) for number in range(4)]
+    asked = [asyncio.create_task(one.ask("/verify", f"{turn}-{number}")) for number in range(4)]
     await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
     slow.set()
     assert 503 in {await each for each in asked}
@@ -194,12 +197,12 @@ async def _other_surfaces(made: Scene) -> None:
     writer.close()
 
 
-async def _revocation(made: Scene) -> None:
+async def _revocation(made: Scene, turn: str) -> None:
     one, two = made.replicas
-    token = made.main.token("EdDSA", sub="mallory")
+    token = made.main.token("EdDSA", sub=f"mallory-{turn}")
     assert await two.ask("/verify", token) == 200
     headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
-    revoked = {"issuer": "main", "sub": "mallory"}
+    revoked = {"issuer": "main", "sub": f"mallory-{turn}"}
     async with one.http.post(f"http://{one.ops}/admin/revocations", json=revoked, headers=headers) as answer:
         assert answer.status == 201
 
@@ -209,9 +212,11 @@ async def _revocation(made: Scene) -> None:
     await eventually(is_refused)
 
 
-async def _redis_lies(made: Scene) -> None:
+async def _redis_lies(made: Scene, turn: str) -> None:
     one, two = made.replicas
-    token = made.main.token("EdDSA", sub="shared")
+    await eventually(lambda: _is_asked(one))
+    await eventually(lambda: _is_asked(two))
+    token = made.main.token("EdDSA", sub=f"shared-{turn}")
     before = await _keys(made)
     assert await one.ask("/verify", token) == 200
 
@@ -225,15 +230,21 @@ async def _redis_lies(made: Scene) -> None:
     assert await two.ask("/verify", token) == 200
 
 
+async def _is_asked(replica: Replica) -> bool:
+    """Redis, that is: it may have been away."""
+    async with replica.http.get(f"http://{replica.ops}/metrics") as answer:
+        return "\nverifier_redis_breaker_open 0.0" in await answer.text()
+
+
 async def _keys(made: Scene) -> set[bytes]:
     """Those in Redis that hold one value each."""
     with made.redis.admin() as admin:
         return {key for key in admin.scan_iter("*") if admin.type(key) == b"string"}
 
 
-async def _redis_goes_away(made: Scene) -> None:
+async def _redis_goes_away(made: Scene, turn: str) -> None:
     one, _ = made.replicas
     made.redis.stop()
     for number in range(5):
-        assert await one.ask("/verify", made.main.token("EdDSA", sub=f"alone-{number}")) == 200
+        assert await one.ask("/verify", made.main.token("EdDSA", sub=f"alone-{turn}-{number}")) == 200
     made.redis.start()

@@ -100,15 +100,16 @@ async def watched(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wat
     write_yesterday(folder, YESTERDAY)
     with redis_server() as redis:
         async with scene(folder, redis) as made, prometheus(folder, made.targets) as watching:
+            await eventually(lambda: watching.query(f"count(up == 1) == {len(made.targets)}"), within=30)
             await happen(made)
             await eventually(lambda: _has_seen(watching), within=30)
             yield Watched(watching, await _offered(watching))
 
 
 async def _has_seen(watching: Prometheus) -> bool:
-    """The last that happens, twice, and what the rules made of it."""
-    twice = "count_over_time(verifier_redis_errors_total[1m]) > 2"
-    return all([await watching.query(expr) for expr in (twice, "job:verifier_redis_failures:ratio_rate5m > 0")])
+    """The last that happens, often enough for a rate, and what the rules made of it."""
+    often = "count_over_time(verifier_redis_errors_total[1m]) > 3"
+    return all([await watching.query(expr) for expr in (often, "job:verifier_redis_failures:ratio_rate5m")])
 
 
 async def _offered(watching: Prometheus) -> dict[str, list[str]]:
