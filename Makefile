@@ -87,8 +87,9 @@ bench-shim: $(READY) ## Measure what the Lambda authorizer adds to a request, an
 lambda-zip: $(READY) ## Pack the Lambda authorizer: dist/authorizer.zip, the same bytes everywhere
 	@$(BIN)/python deploy/lambda/package.py dist/authorizer.zip
 
-docs: $(READY) ## Write the generated parts of docs/
+docs: $(READY) ## Write the generated parts of docs/, and the dashboards
 	$(BIN)/python -m tests.generated_docs
+	$(BIN)/python -m tests.dashboards
 
 lock: $(READY) ## Resolve the dependencies anew (those of e2e and bench go into the same environment as those of dev)
 	$(LOCK) pyproject.toml --all-extras -o requirements/runtime.txt

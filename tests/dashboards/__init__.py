@@ -1,4 +1,4 @@
-"""The dashboards of ``deploy/grafana``, written once here: ``python -m tests.dashboards`` makes the JSON."""
+"""The dashboards of ``deploy/grafana``, written once here: ``make docs`` makes the JSON."""
 
 import json
 from collections.abc import Mapping

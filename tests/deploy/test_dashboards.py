@@ -43,7 +43,7 @@ def asked(dashboard: dict[str, Any]) -> set[str]:
 
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_the_json_is_what_the_source_makes(name: str) -> None:
-    assert (FOLDER / name).read_text("utf-8") == documents()[name], "run: python -m tests.dashboards"
+    assert (FOLDER / name).read_text("utf-8") == documents()[name], "run: make docs"
 
 
 def test_there_is_no_json_without_a_source() -> None:

@@ -108,3 +108,11 @@ def test_prometheus_reads_the_rules() -> None:
     assert example["rule_files"] == list(promql.RULE_FILES)
     pattern = next(iter(re.findall(r'job=~"([^"]+)"', ALERTS["VerifierTargetDown"]["expr"])))
     assert all(re.fullmatch(pattern, job["job_name"]) for job in example["scrape_configs"])
+
+
+@pytest.mark.parametrize("file", promql.RULE_FILES)
+def test_a_rule_file_can_stand_under_the_spec_of_a_prometheus_rule(file: str) -> None:
+    """As docs/monitoring.md says how to make one."""
+    text = (promql.PROMETHEUS / file).read_text("utf-8")
+    embedded = "spec:\n" + re.sub("(?m)^", "  ", text)
+    assert yaml.safe_load(embedded)["spec"] == yaml.safe_load(text)
