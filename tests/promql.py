@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ def _names(selector: str) -> Iterator[str]:
         yield name
 
 
+@cache
 def rules(file: str) -> list[dict[str, Any]]:
     groups = yaml.safe_load((PROMETHEUS / file).read_text("utf-8"))["groups"]
     return [rule for group in groups for rule in group["rules"]]

@@ -1,5 +1,7 @@
 """The names of all series that the service exposes or that the rules record."""
 
+from functools import cache
+
 from tests import promql
 from verifier.observability.metrics import Metrics
 
@@ -8,6 +10,7 @@ OF_OTHERS = frozenset({"up", "ALERTS"})
 """Those of Prometheus itself."""
 
 
+@cache
 def families() -> dict[str, frozenset[str]]:
     """Name of each metric of ours → names of its series."""
     found = [family for family in Metrics().registry.collect() if family.name.startswith("verifier_")]
@@ -23,5 +26,6 @@ def recorded() -> frozenset[str]:
     return frozenset(rule["record"] for rule in promql.recording())
 
 
+@cache
 def known() -> frozenset[str]:
     return frozenset().union(*families().values(), of_the_process(), recorded(), OF_OTHERS)
