@@ -64,7 +64,8 @@ class Asked:
 
     @property
     def selectors(self) -> list[str]:
-        return promql.selectors(self.expr)
+        """Without offsets of minutes, as nobody knows what was before the scene began."""
+        return [re.sub(r" offset \d+m$", "", selector) for selector in promql.selectors(self.expr)]
 
 
 @dataclass(frozen=True)
