@@ -311,7 +311,7 @@ _BREAKING = (
     ),
     lines(
         "Reloads of the configuration",
-        "applied, unchanged, or refused; within the time shown on the axis.",
+        "applied, unchanged, or refused; how many between two points.",
         [
             Query(
                 f"sum by (result) (increase(verifier_config_reloads_total{{{INSTANCE}}}[$__rate_interval]))",

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +31,8 @@ pytestmark = [
 
 DASHBOARDS = {name: json.loads(text) for name, text in documents().items()}
 VARIABLES = {each["name"]: each for each in DASHBOARDS["overview.json"]["templating"]["list"]}
+RUNBOOKS = sorted(page for page in (Path(__file__).parents[3] / "docs" / "runbooks").glob("Verifier*.md"))
+
 LOOKS = 4
 """Seconds for Prometheus to look, at one a second, and to carry the rules out on what it saw."""
 
@@ -167,6 +170,13 @@ async def test_the_query_of_a_panel_is_answered(asked: Asked, watched: Watched) 
 async def test_each_part_of_a_query_is_answered(asked: Asked, watched: Watched) -> None:
     assert asked.selectors
     assert [part for part in asked.selectors if not await watched.prometheus.query(watched.as_grafana_asks(part))] == []
+
+
+@pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.stem)
+async def test_prometheus_understands_the_queries_of_a_runbook(page: Path, watched: Watched) -> None:
+    blocks = re.findall(r"```promql\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    for query in "".join(blocks).splitlines():
+        await watched.prometheus.query(query)
 
 
 @pytest.mark.parametrize("name", [rule["record"] for rule in promql.recording()])
