@@ -12,6 +12,8 @@ Json = dict[str, Any]
 
 DATASOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
 TAG = "token-verifier"
+WITH_EXEMPLARS = "verifier_decision_seconds"
+"""The histogram that leads to traces."""
 COLUMNS = 24
 
 JOB = 'namespace=~"$namespace", job=~"$job"'
@@ -50,7 +52,8 @@ def quantile(share: float, histogram: str, matchers: str = INSTANCE, by: str = "
 
 def quantiles(histogram: str, matchers: str = INSTANCE, by: str = "") -> list[Query]:
     named = f" {{{{{by}}}}}" if by else ""
-    return [Query(quantile(share / 100, histogram, matchers, by), f"p{share}{named}", True) for share in (50, 99)]
+    dots = histogram == WITH_EXEMPLARS
+    return [Query(quantile(share / 100, histogram, matchers, by), f"p{share}{named}", dots) for share in (50, 99)]
 
 
 def lines(
@@ -157,7 +160,7 @@ def heatmap(title: str, description: str, histogram: str, matchers: str, *, widt
         "tooltip": {"show": True, "yHistogram": False},
         "yAxis": {"axisPlacement": "left", "unit": "s"},
     }
-    query = Query(rate(f"{histogram}_bucket", matchers, "le"), "{{le}}", True)
+    query = Query(rate(f"{histogram}_bucket", matchers, "le"), "{{le}}", histogram == WITH_EXEMPLARS)
     panel = _panel("heatmap", title, description, [query], _of("short", ()), options, (width, 8))
     panel["targets"][0]["format"] = "heatmap"
     return panel

@@ -213,7 +213,7 @@ _DENYING = (
     ),
     table(
         "Would be denied, by issuer",
-        "What report-only rules would have denied within the time shown.",
+        "What rules on trial would have denied within the time shown.",
         Query(f"sum by (issuer, surface, rule, reason) (increase(verifier_would_deny_total{{{DECISIONS}}}[$__range]))"),
         {"issuer": "Issuer", "surface": "Surface", "rule": "Rule", "reason": "Reason", "Value": "Requests"},
     ),
