@@ -27,7 +27,7 @@ def config(request: pytest.FixtureRequest, issuer: FakeIssuer) -> dict[str, Any]
         "listen": "127.0.0.1:0",
         "ops": {"listen": "127.0.0.1:0"},
         "issuers": [{"name": "main", "issuer": issuer.url, "audiences": [AUD]}],
-        "drain_delay": "30s",
+        "drain_delay": "10m",
     }
 
 
