@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.support import eventually, settings
-from verifier.app import worker_process, workers
-from verifier.app.channel import Ask, Channel, Explain, Failed, Report, Serving, Start, Told, first
+from verifier.app import worker_handle, workers
+from verifier.app.channel import Ask, Channel, Explain, ExplainReply, Failed, Report, Serving, Start, first
 from verifier.config import ConfigError
 from verifier.config.loading import Problem
 from verifier.core.explanation import Outcome, Step
@@ -33,7 +33,7 @@ SETTINGS = settings({"name": "main", "issuer": "https://a.example", "audiences":
 
 @pytest.mark.parametrize(
     "message",
-    [Ask(1), REVOCATION, Lift("1", 2.0), Serving(), Report(1), Explain(1, QUESTION), Told(1, EXPLAINED)],
+    [Ask(1), REVOCATION, Lift("1", 2.0), Serving(), Report(1), Explain(1, QUESTION), ExplainReply(1, EXPLAINED)],
     ids=lambda one: type(one).__name__,
 )
 async def test_what_is_sent_is_received(message: Ask) -> None:
@@ -95,7 +95,7 @@ class Process:
 @dataclass
 class Pair:
     process: Process
-    worker: worker_process.Worker
+    worker: worker_handle.WorkerHandle
     other: Channel
     raw: socket.socket
 
@@ -106,7 +106,7 @@ async def pair() -> AsyncIterator[Pair]:
     ours, theirs = socket.socketpair()
     raw = theirs.dup()
     process = Process()
-    made = Pair(process, worker_process.Worker(1, process, await Channel.of(ours)), await Channel.of(theirs), raw)  # type: ignore[arg-type]
+    made = Pair(process, worker_handle.WorkerHandle(1, process, await Channel.of(ours)), await Channel.of(theirs), raw)  # type: ignore[arg-type]
     yield made
     raw.close()
     await made.other.close()
@@ -127,17 +127,17 @@ async def test_an_explanation_is_told_to_whoever_asked_for_it(pair: Pair) -> Non
     asking = [asyncio.create_task(pair.worker.explain(QUESTION, 5)) for _ in range(2)]
     orders = [await pair.other.receive() for _ in range(2)]
     assert [order.question for order in orders] == [QUESTION, QUESTION]
-    pair.other.send(Told(orders[1].number, EXPLAINED))
+    pair.other.send(ExplainReply(orders[1].number, EXPLAINED))
     assert await asking[1] == EXPLAINED
     assert not asking[0].done()
-    pair.other.send(Told(orders[0].number, None))
+    pair.other.send(ExplainReply(orders[0].number, None))
     assert await asking[0] is None
 
 
 async def test_an_explanation_that_does_not_come_is_not_waited_for(pair: Pair) -> None:
     assert await pair.worker.explain(QUESTION, 0.05) is None
     order = await pair.other.receive()
-    pair.other.send(Told(order.number, EXPLAINED))  # too late
+    pair.other.send(ExplainReply(order.number, EXPLAINED))  # too late
     assert pair.worker._explaining == {}
 
 

@@ -174,6 +174,18 @@ async def test_an_issuer_that_is_gone_is_trusted_no_more(issuer: FakeIssuer, sec
         await eventually(lambda: not any("second" in task.get_name() for task in asyncio.all_tasks()))
 
 
+async def test_an_issuer_that_needs_no_keys_any_more_is_not_asked_for_them(
+    issuer: FakeIssuer, secret_file: Path
+) -> None:
+    """Nor shown as one without any."""
+    asked = {"endpoint": f"{issuer.url}/introspect", "client_id": "v", "client_secret_file": str(secret_file)}
+    async with renewable(main(issuer, introspection=asked)) as service:
+        assert (await service.client.verify(issuer.token("EdDSA"))).status == 200
+        await service.become(main(issuer, introspection=asked, introspect="only"))
+        assert (await service.client.ops("/readyz")).json["issuers"] == {}
+        await eventually(lambda: not any("keys of main" in task.get_name() for task in asyncio.all_tasks()))
+
+
 async def test_revocations_hold_and_may_be_of_new_issuers(
     issuer: FakeIssuer, second: FakeIssuer, admin_token_file: Path
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.app.processes import a_worker, children, lives, supervised
 from tests.support import AUD, Client, FakeIssuer, eventually, settings
-from verifier.app import Configuration, worker_process, workers
+from verifier.app import Configuration, worker_handle, workers
 from verifier.config import Settings
 
 OTHER = "https://other.example"
@@ -101,15 +101,15 @@ async def test_one_that_hangs_when_it_should_switch_is_killed_and_its_successor_
     token = issuer.token("EdDSA")
     async with supervised(written.first, Configuration(written.load)) as client:
         hanging = a_worker()
-        original = worker_process.Worker.prepare
+        original = worker_handle.WorkerHandle.prepare
 
-        async def prepares_and_hangs(self: worker_process.Worker, *arguments: Any) -> Any:
+        async def prepares_and_hangs(self: worker_handle.WorkerHandle, *arguments: Any) -> Any:
             told = await original(self, *arguments)
             if self.pid == hanging:
                 os.kill(hanging, signal.SIGSTOP)
             return told
 
-        monkeypatch.setattr(worker_process.Worker, "prepare", prepares_and_hangs)
+        monkeypatch.setattr(worker_handle.WorkerHandle, "prepare", prepares_and_hangs)
         written.audiences = [OTHER]
         await client.service.renew()
         assert not lives(hanging)
@@ -123,14 +123,14 @@ async def test_one_that_begins_meanwhile_with_the_old_one_does_not_keep_it(
     token = issuer.token("EdDSA")
     async with supervised(written.first, Configuration(written.load)) as client:
         dying, goes_on = a_worker(), asyncio.Event()
-        original = worker_process.Worker.prepare
+        original = worker_handle.WorkerHandle.prepare
 
-        async def waits(self: worker_process.Worker, *arguments: Any) -> Any:
+        async def waits(self: worker_handle.WorkerHandle, *arguments: Any) -> Any:
             told = await original(self, *arguments)
             await goes_on.wait()
             return told
 
-        monkeypatch.setattr(worker_process.Worker, "prepare", waits)
+        monkeypatch.setattr(worker_handle.WorkerHandle, "prepare", waits)
         written.audiences = [OTHER]
         renewing = asyncio.create_task(client.service.renew())
         await asyncio.sleep(0.2)

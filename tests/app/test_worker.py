@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.support import settings
-from verifier.app.channel import Channel, Explain, Failed, Start, Told
+from verifier.app.channel import Channel, Explain, ExplainReply, Failed, Start
 from verifier.app.worker import _Worker
 from verifier.core.revocation import Kind, Lift, Revocation
 from verifier.engine import Question
@@ -94,7 +94,7 @@ QUESTION = Question(token="canary")
 async def test_one_that_has_not_come_that_far_explains_nothing(worker: tuple[_Worker, Channel]) -> None:
     one, channel = worker
     one._take(Explain(7, QUESTION))
-    assert await channel.receive() == Told(7, None)
+    assert await channel.receive() == ExplainReply(7, None)
 
 
 async def test_what_cannot_be_explained_is_a_defect_and_the_worker_goes_on(worker: tuple[_Worker, Channel]) -> None:
@@ -102,5 +102,5 @@ async def test_what_cannot_be_explained_is_a_defect_and_the_worker_goes_on(worke
     observer = Observer(Metrics(), open_log("json", "info"), log_denials=True)
     one._made = SimpleNamespace(explainer=None, observer=observer)  # type: ignore[assignment]
     one._take(Explain(8, QUESTION))
-    assert await channel.receive() == Told(8, None)
+    assert await channel.receive() == ExplainReply(8, None)
     assert observer.metrics.registry.get_sample_value("verifier_defects_total") == 1

@@ -79,7 +79,7 @@ class Explain:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ExplainReply:
     """The answer to the ``Explain`` of that number, if there is one."""
 
     number: int
@@ -124,7 +124,7 @@ class Failed:
 Order = Start | Ask | Explain | Revocation | Lift | Prepare | Switch | Discard | Drain
 """From the supervisor. A ``Revocation`` is one to keep from now on, a ``Lift`` one to forget."""
 
-Said = Report | Told | Serving | Failed | Prepared
+Said = Report | ExplainReply | Serving | Failed | Prepared
 """From a worker."""
 
 

@@ -5,6 +5,7 @@ import resource
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import lru_cache, partial
 from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
@@ -69,9 +70,10 @@ async def open_door(settings: Settings, observer: Observer, stack: AsyncExitStac
     files: tuple[Reloaded[Any], ...] = (*digests.values(), *(() if tls is None else (tls,)))
     await stack.enter_async_context(reloading(files, observer))
     callers = Callers(digests, within(settings.callers_exempt), observer) if digests else None
+    door = Door(callers=callers, fast_lane=settings.fast_lane, files=files)
     if tls is None:
-        return Door(callers, fast_lane=settings.fast_lane, files=files)
-    return Door(callers, lambda: tls.value.context, settings.fast_lane, files, lambda: tls.value.ends)
+        return door
+    return replace(door, tls=lambda: tls.value.context, certificates=lambda: tls.value.ends)
 
 
 class _Tls(NamedTuple):

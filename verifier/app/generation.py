@@ -95,10 +95,10 @@ async def generation(ground: Ground, settings: Settings, before: Generation | No
         sources = key_sources(settings, http, ground.observer, ground.cache, ground.store)
         asked = introspectors(settings, http, ground.calls, tracing)
         if before is not None:
-            sources |= _alike(before.sources, partial(about_keys, before.settings), partial(about_keys, settings))
-            asked |= _alike(
-                before.introspectors, partial(about_answers, before.settings), partial(about_answers, settings)
-            )
+            then, now = partial(about_keys, before.settings), partial(about_keys, settings)
+            sources = {name: _kept(source, before.sources, name, then, now) for name, source in sources.items()}
+            then, now = partial(about_answers, before.settings), partial(about_answers, settings)
+            asked = {name: _kept(one, before.introspectors, name, then, now) for name, one in asked.items()}
         fresh = [source for source in sources.values() if before is None or source not in before.sources.values()]
         for source in fresh:
             source.start()
@@ -123,17 +123,18 @@ async def generation(ground: Ground, settings: Settings, before: Generation | No
         closing.push_async_callback(decisions.stop)
         if before is not None:  # nobody waits for this one yet
             await asyncio.gather(*map(_asked_once, fresh))
+        made = Generation(
+            settings=settings,
+            issuers=issuers,
+            sources=sources,
+            introspectors=asked,
+            decisions=decisions,
+            offer=_offer(settings, table, decisions, door),
+            explainer=Explainer(issuers, sources, ground.revocations, table, settings.limits.token_bytes, ground.clock),
+            closing=closing,
+        )
         undoing.pop_all()
-    return Generation(
-        settings=settings,
-        issuers=issuers,
-        sources=sources,
-        introspectors=asked,
-        decisions=decisions,
-        offer=_offer(settings, table, decisions, door),
-        explainer=Explainer(issuers, sources, ground.revocations, table, settings.limits.token_bytes, ground.clock),
-        closing=closing,
-    )
+    return made
 
 
 def _decisions(engine: Engine, observer: Observer, headers: IdentityHeaders) -> Decisions:
@@ -156,9 +157,11 @@ def _offer(settings: Settings, table: RouteTable, decisions: Decisions, door: Do
 One = TypeVar("One")
 
 
-def _alike(known: Mapping[str, One], then: Callable[[str], object], now: Callable[[str], object]) -> dict[str, One]:
-    """Those of ``known``, by the name of their issuer, of which the same is said as before."""
-    return {name: one for name, one in known.items() if then(name) == now(name)}
+def _kept(
+    new: One, known: Mapping[str, One], issuer: str, then: Callable[[str], object], now: Callable[[str], object]
+) -> One:
+    """The one that is ``known`` of the issuer, where the same is said about it as before."""
+    return known[issuer] if issuer in known and then(issuer) == now(issuer) else new
 
 
 async def _asked_once(source: RefreshingKeys) -> None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
 
+from verifier.background import beside
 from verifier.config import ConfigError, Settings, renewal
 from verifier.observability.observer import Observer
 from verifier.remote.http import in_file_thread
@@ -57,7 +58,7 @@ class Renewing:
                     self._is_refused = False
                     self._observer.config_unchanged()
                     return
-                await in_file_thread(renewal.checked, self._now, new)
+                await in_file_thread(renewal.check, self._now, new)
                 await self._apply(new)
             except ConfigError as error:
                 self._refused(map(str, error.problems))
@@ -79,12 +80,8 @@ class Renewing:
         if self._configuration.file is None:
             yield
             return
-        looking = asyncio.create_task(self._look(self._configuration.file, interval))
-        try:
+        async with beside(self._look(self._configuration.file, interval)):
             yield
-        finally:
-            looking.cancel()
-            await asyncio.wait({looking})
 
     async def _look(self, file: Path, interval: float) -> None:
         """What was refused is tried again now and then: it may be another file that was not there yet."""

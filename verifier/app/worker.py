@@ -15,6 +15,7 @@ from verifier.app.channel import (
     Discard,
     Drain,
     Explain,
+    ExplainReply,
     Failed,
     Order,
     Prepare,
@@ -23,7 +24,6 @@ from verifier.app.channel import (
     Serving,
     Start,
     Switch,
-    Told,
 )
 from verifier.app.generation import Generation
 from verifier.app.tracing import open_tracing
@@ -93,7 +93,7 @@ class _Worker:
                 explained = self._made.explainer.explain(order.question)
             except Exception as error:  # noqa: BLE001 - whatever was posted, the supervisor must still be obeyed
                 self._made.observer.defect(error)
-        self.channel.send(Told(order.number, explained))
+        self.channel.send(ExplainReply(order.number, explained))
 
     async def end(self) -> None:
         self._obeying.cancel()

@@ -18,7 +18,7 @@ from verifier.app.channel import (
     Start,
     Switch,
 )
-from verifier.app.worker_process import Worker
+from verifier.app.worker_handle import WorkerHandle
 from verifier.config import ConfigError, Settings
 from verifier.core.revocation import Lift, Revocation
 from verifier.engine import Question
@@ -83,7 +83,7 @@ class Workers:
         self._observer = observer
         self._metrics = observer.metrics
         self._log = observer.log
-        self._living: dict[int, Worker] = {}
+        self._living: dict[int, WorkerHandle] = {}
         self._ended: tuple[Metric, ...] = ()
         self._ended_noted = Noted()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -151,7 +151,7 @@ class Workers:
                 self._kill(worker, "it began with the configuration of before")
         await self._obeyed(ready, "it cannot be told of another configuration")
 
-    async def _obeyed(self, workers: Sequence[Worker], failing: str) -> None:
+    async def _obeyed(self, workers: Sequence[WorkerHandle], failing: str) -> None:
         """Returns when each of them has taken what it was told, or is gone."""
         taken = await asyncio.gather(*(worker.ask(OBEY) for worker in workers))
         deaf = [worker for worker, took in zip(workers, taken, strict=True) if not took]
@@ -180,11 +180,11 @@ class Workers:
         """Of the living, and what the dead had noted."""
         return recent.merged([*(worker.last.noted for worker in self._living.values()), self._ended_noted])
 
-    def _attentive(self) -> list[Worker]:
+    def _attentive(self) -> list[WorkerHandle]:
         """Those who do not owe an answer for so long that more questions would only wait in line."""
         return [worker for worker in self._living.values() if not worker.owes(ANSWER_WITHIN)]
 
-    def serving(self) -> list[Worker]:
+    def serving(self) -> list[WorkerHandle]:
         return [worker for worker in self._living.values() if worker.serving_since is not None]
 
     def families(self) -> list[Sequence[Metric]]:
@@ -202,7 +202,7 @@ class Workers:
         if isinstance(error, Exception):
             self._observer.defect(error)
 
-    async def _begin(self, number: int) -> Worker:
+    async def _begin(self, number: int) -> WorkerHandle:
         """Start the process, with its own sockets and its end of the channel and no other. Raises ``OSError``."""
         ours, theirs = socket.socketpair()
         sockets = tuple(one.fileno() for one in self._bound.shares[number - 1])
@@ -218,7 +218,7 @@ class Workers:
                     stdin=asyncio.subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(), *sockets),
                 )
-            worker = Worker(number, process, await Channel.of(ours))
+            worker = WorkerHandle(number, process, await Channel.of(ours))
         except BaseException:
             ours.close()  # which ends what was started
             raise
@@ -226,12 +226,12 @@ class Workers:
         worker.tell(Start(number, self.settings, sockets, tuple(self._held)))
         return worker
 
-    async def _keep(self, worker: Worker) -> None:
+    async def _keep(self, worker: WorkerHandle) -> None:
         """See to it that there is one of this number."""
         number, hasty = worker.number, 0
         while True:
             self._bury(worker, await worker.ended())
-            replacement: Worker | None = None
+            replacement: WorkerHandle | None = None
             while replacement is None:
                 await self._pause(number, hasty)
                 replacement = await self._replacement(number)
@@ -243,7 +243,7 @@ class Workers:
                 if await worker.lasts(HASTY):
                     hasty = 0
 
-    async def _replacement(self, number: int) -> Worker | None:
+    async def _replacement(self, number: int) -> WorkerHandle | None:
         """None where the machine has nothing to make one of."""
         self._metrics.worker_restarts.inc()
         try:
@@ -260,7 +260,7 @@ class Workers:
             self._log.warning("worker_waits", worker=number, detail=f"it is replaced in {seconds:g} s")
             await asyncio.sleep(seconds)
 
-    def _bury(self, worker: Worker, code: int) -> None:
+    def _bury(self, worker: WorkerHandle, code: int) -> None:
         del self._living[worker.number]
         self._ended = merged([self._ended, counted(worker.last.families)], self._metrics.gauges)
         noted = recent.merged([self._ended_noted, worker.last.noted])
@@ -269,13 +269,13 @@ class Workers:
         write = self._log.warning if code else self._log.info  # who ends well was asked to
         write("worker_died", worker=worker.number, pid=worker.pid, status=code, detail=told or _ending(code))
 
-    def _kill(self, worker: Worker, why: str) -> None:
+    def _kill(self, worker: WorkerHandle, why: str) -> None:
         self._log.error("worker_killed", worker=worker.number, pid=worker.pid, detail=why)
         worker.kill()
 
     async def _poll(self) -> None:
         """Looks twice before it kills: after the machine itself stood still, everybody owes an answer."""
-        suspects: list[Worker] = []
+        suspects: list[WorkerHandle] = []
         while True:
             await asyncio.sleep(POLL)
             await self.refresh()
@@ -286,7 +286,7 @@ class Workers:
             suspects = hung
 
 
-async def _begun(worker: Worker) -> None:
+async def _begun(worker: WorkerHandle) -> None:
     """Returns when it serves. Raises what keeps it from that."""
     await worker.begun.wait()
     if worker.serving_since is None:

@@ -12,15 +12,14 @@ FIXED = ("listen", "socket_mode", "workers", "ops", "grpc", "redis", "revocation
 _RESTART = "differs from what the service was started with; restart it, or put it back"
 
 
-def checked(old: Settings, new: Settings) -> Settings:
-    """``new``, where it can take the place of ``old``. Raises ``ConfigError``."""
+def check(old: Settings, new: Settings) -> None:
+    """Whether ``new`` can take the place of ``old``. Raises ``ConfigError`` with all that is against it."""
     fixed = [Problem(name, _RESTART) for name in FIXED if getattr(old, name) != getattr(new, name)]
     if bool(old.tls.files()) != bool(new.tls.files()):
         fixed.append(Problem("tls", "TLS cannot be switched on or off while the service runs: restart it"))
     problems = (*fixed, *file_problems(new))
     if problems:
         raise ConfigError(problems)
-    return new
 
 
 def changes(old: Settings, new: Settings) -> tuple[str, ...]:

@@ -1,24 +1,20 @@
 """How late the event loop is: whatever is due waits that long for its turn, a decision like a timer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from time import monotonic
+
+from verifier.background import beside
 
 INTERVAL = 0.1
 """Seconds between two looks."""
 
 
-@asynccontextmanager
-async def watching(late: Callable[[float], None], interval: float = INTERVAL) -> AsyncIterator[None]:
+def watching(late: Callable[[float], None], interval: float = INTERVAL) -> AbstractAsyncContextManager[None]:
     """Tells ``late`` how many seconds too late a timer fires, every ``interval`` seconds, until the end of the ``async
     with``. A loop that stands still for longer is told of once, with all of it but what was left of the interval."""
-    looking = asyncio.create_task(_look(late, interval), name="event loop delay")
-    try:
-        yield
-    finally:
-        looking.cancel()
-        await asyncio.wait({looking})
+    return beside(_look(late, interval), "event loop delay")
 
 
 async def _look(late: Callable[[float], None], interval: float) -> None:

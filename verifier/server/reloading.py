@@ -1,11 +1,12 @@
 """What is made of files, and made anew when they change, without a look at them for each request."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from verifier.background import beside
 from verifier.observability.observer import Observer
 from verifier.remote.http import in_file_thread
 from verifier.remote.origins import FILE_INTERVAL
@@ -50,17 +51,11 @@ class Reloaded(Generic[Value]):
         return tuple(file.read_bytes() for file in self._files)
 
 
-@asynccontextmanager
-async def reloading(
+def reloading(
     watched: Sequence[Reloaded[Any]], observer: Observer, interval: float = FILE_INTERVAL
-) -> AsyncIterator[None]:
+) -> AbstractAsyncContextManager[None]:
     """Looks at the files of what is ``watched`` every ``interval`` seconds, until the end of the ``async with``."""
-    looking = asyncio.create_task(_look(watched, observer, interval))
-    try:
-        yield
-    finally:
-        looking.cancel()
-        await asyncio.wait({looking})
+    return beside(_look(watched, observer, interval), "files")
 
 
 async def _look(watched: Sequence[Reloaded[Any]], observer: Observer, interval: float) -> None:

@@ -9,6 +9,7 @@ from verifier.app.channel import (
     Ask,
     Channel,
     Explain,
+    ExplainReply,
     Failed,
     Order,
     Prepare,
@@ -16,7 +17,6 @@ from verifier.app.channel import (
     Report,
     Said,
     Serving,
-    Told,
 )
 from verifier.config import Problem, Settings
 from verifier.engine import Question
@@ -26,7 +26,7 @@ LAST_WORDS = 1.0
 """Seconds in which all that a process said is read after its end."""
 
 
-class Worker:
+class WorkerHandle:
     """``last`` is its latest report."""
 
     def __init__(self, number: int, process: Process, channel: Channel) -> None:
@@ -129,7 +129,7 @@ class Worker:
             case Report(answers=number):
                 self.last = message
                 self._answered(number)
-            case Told(number, explained):
+            case ExplainReply(number, explained):
                 self._told(number, explained)
             case Serving():
                 self.serving_since = monotonic()
