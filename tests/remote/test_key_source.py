@@ -116,6 +116,17 @@ async def test_all_who_need_keys_share_one_fetch() -> None:
     assert b.origin.fetches == 1
 
 
+async def test_an_issuer_that_asks_for_patience_is_not_asked_sooner_whoever_needs_keys() -> None:
+    b = bench(Fetched(key_set(0)), SourceUnavailable("busy", retry_after=30.0))
+    await b.source.refresh()
+    b.pass_time(FRESHNESS.cooldown)
+    await failed(b.source)
+    b.pass_time(29.0)
+    assert not b.source.may_refresh()
+    b.pass_time(1.0)
+    assert b.source.may_refresh()
+
+
 async def test_a_waiter_that_gives_up_does_not_end_the_fetch_for_others() -> None:
     b = bench(Fetched(key_set(0)))
     b.origin.gate.clear()

@@ -4,7 +4,8 @@ Rules of this module:
 
 * One fetch at a time. Whoever needs it joins it, and may give up without ending it for the others.
 * Once keys are known, two fetches begin at least ``cooldown`` apart, whoever asks: that is what a flood of
-  forged ``kid``s can cause, and how soon a genuine rotation is noticed during one.
+  forged ``kid``s can cause, and how soon a genuine rotation is noticed during one. An issuer that asks to be
+  left alone for longer (``Retry-After``) is.
 * While no keys are known, requests cause no fetch at all; they wait for the one under way or are told when
   the next one is due.
 * A key set is what the issuer said last. A key that left it is gone with the next fetch. An issuer that says
@@ -115,6 +116,7 @@ class RefreshingKeys:
         self._fetched: Fetched | None = None
         self._fetched_at = 0.0
         self._attempted_at: float | None = None
+        self._not_before = 0.0
         self._due = 0.0
         self._due_moved = asyncio.Event()
         self._failures = 0
@@ -145,7 +147,7 @@ class RefreshingKeys:
             return True
         if self._fetched is None or self._attempted_at is None:
             return False
-        return self._clock() - self._attempted_at >= self._freshness.cooldown
+        return self._clock() >= max(self._attempted_at + self._freshness.cooldown, self._not_before)
 
     async def refresh(self) -> None:
         if self._opening is not None and not self._opening.done():
@@ -241,6 +243,7 @@ class RefreshingKeys:
     def _fail(self, failure: SourceUnavailable) -> None:
         self._failures += 1
         self._failure = failure.detail
+        self._not_before = self._clock() + failure.retry_after
         self._due_moved.set()
         self._due = self._clock() + retry_delay(
             self._freshness,
