@@ -18,7 +18,6 @@ from joserfc.jwk import JWKRegistry
 from tests.support import AUD, FakeIssuer
 
 PAGE = b"<html><body>Please sign in to use this network.</body></html>"
-UNENDING = 3_600.0
 
 
 @dataclass
@@ -58,9 +57,10 @@ class Misbehaving:
         claims = {"iss": "https://asked.example", "aud": AUD, "sub": token, "iat": now, "exp": now + self.lifetime}
         return web.json_response({"active": True, **claims})
 
-    async def _silent(self, _request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(UNENDING)
-        raise web.HTTPGatewayTimeout
+    async def _silent(self, request: web.Request) -> web.StreamResponse:
+        while request.transport is not None:  # until the client has left
+            await asyncio.sleep(0.05)
+        raise ConnectionResetError
 
     async def _trickle(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()

@@ -24,7 +24,7 @@ async def hanging(stage: Stage, record: Record) -> None:
                 Stream("opaque", 100, True, stage.opaque(1_200)),
                 Stream("known", 50, True, stage.opaque(20)),
             ]
-            async with stage.load(verifier, streams, 9) as load:
+            async with stage.load(verifier, streams, 9, connections=400) as load:
                 await asyncio.sleep(2)
                 began = time.monotonic()
                 await asked.misbehave("silent")
