@@ -737,6 +737,35 @@ async def test_the_deadline_holds_where_a_connection_is_accepted_and_not_read(as
     assert time.monotonic() - began < SOON
 
 
+async def test_a_call_that_is_out_of_time_is_over_where_the_exchange_has_the_same_deadline(
+    issuer: FakeIssuer, secret_file: Path
+) -> None:
+    """Both end in one turn of the loop, as it stands still meanwhile. The issuer would be asked once more, and each
+    token wait twice as long."""
+    asked: list[str] = []
+
+    async def silent(request: web.Request) -> web.Response:
+        asked.append((await form(request))["token"])
+        await asyncio.sleep(10 * SHORT)
+        return web.Response(status=500)
+
+    issuer.fault = silent
+    tokens = [f"{ASKED}-{number}" for number in range(32)]
+    async with open_session(per_host=0) as session:
+        introspection = HttpIntrospector(
+            http=HttpClient(session, SHORT),
+            issuer=ISSUER,
+            endpoint=FixedEndpoint(f"{issuer.url}/introspect"),
+            access=Access(),
+            client=Client(Auth.BASIC, "verifier", secret_file),
+            limits=CallLimits(SHORT, len(tokens)),
+        )
+        asyncio.get_running_loop().call_later(SHORT / 2, time.sleep, SHORT)
+        await asyncio.gather(*(outage(introspection, token) for token in tokens))
+        await introspection.stop()
+    assert len([token for token in asked if token not in tokens]) <= 1
+
+
 async def test_the_deadline_covers_discovery(asking: Asking, http: HttpClient, silent_port: int) -> None:
     began = time.monotonic()
     endpoint = found_by(http, f"http://127.0.0.1:{silent_port}")

@@ -69,7 +69,9 @@ class HttpClient:
 
     def __init__(self, session: aiohttp.ClientSession, deadline: float = 5.0, connect: float = 2.0) -> None:
         self._session = session
-        self._timeout = aiohttp.ClientTimeout(total=deadline, connect=connect)
+        self._deadline = deadline
+        # aiohttp's own ``total`` takes away the end of whoever waits for us with a deadline that is over with it.
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect)
 
     async def get(self, url: str, access: Access, etag: str | None = None) -> Reply:
         """Fetch ``url``.
@@ -97,13 +99,14 @@ class HttpClient:
         if form is not None:
             sent["Content-Type"] = "application/x-www-form-urlencoded"
         try:
-            sent |= await in_file_thread(_credentials, access)
-            context = await in_file_thread(_tls, access.ca_file)
-            async with self._session.request(
-                method, url, data=form, headers=sent, ssl=context, allow_redirects=False, timeout=self._timeout
-            ) as response:
-                expected, longest = (_DOCUMENT, MAX_BYTES) if form is None else (_ANSWER, MAX_ANSWER_BYTES)
-                return await _read(response, url, expected, longest)
+            async with asyncio.timeout(self._deadline):
+                sent |= await in_file_thread(_credentials, access)
+                context = await in_file_thread(_tls, access.ca_file)
+                async with self._session.request(
+                    method, url, data=form, headers=sent, ssl=context, allow_redirects=False, timeout=self._timeout
+                ) as response:
+                    expected, longest = (_DOCUMENT, MAX_BYTES) if form is None else (_ANSWER, MAX_ANSWER_BYTES)
+                    return await _read(response, url, expected, longest)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise SourceUnavailable(f"{url}: {describe(error)}") from None  # aiohttp quotes what it got
 
