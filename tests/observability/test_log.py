@@ -1,4 +1,5 @@
 import ast
+import errno
 import io
 import json
 import logging
@@ -92,6 +93,21 @@ def test_a_reader_that_stalls_holds_nobody_up_and_what_is_lost_is_counted() -> N
     reader.gate.set()
     stream.close()
     assert reader.getvalue().startswith("0\n1\n")
+
+
+class Full(io.StringIO):
+    """A file on a disk without room."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "no space left")
+
+
+def test_lines_that_cannot_be_written_are_counted() -> None:
+    stream = BackgroundStream(Full())
+    stream.write("one\n")
+    stream.write("two\n")
+    stream.close()
+    assert stream.dropped == 2
 
 
 def test_what_is_queued_is_written_before_the_end() -> None:

@@ -63,22 +63,27 @@ Logger = structlog.stdlib.BoundLogger
 class BackgroundStream:
     """A stream whose reader cannot hold up whoever writes: lines wait in a bounded queue for a thread.
 
-    When the reader stalls and the queue is full, lines are dropped and counted in ``dropped``; deciding about
-    tokens goes on. ``close`` waits for what is queued, but not for ever.
+    When the reader stalls and the queue is full, or a line cannot be written, lines are dropped and counted in
+    ``dropped``; deciding about tokens goes on. ``close`` waits for what is queued, but not for ever.
     """
 
     def __init__(self, stream: TextIO, lines: int = 10_000) -> None:
-        self.dropped = 0
+        self._overflowed = 0
+        self._unwritten = 0  # apart, as the thread counts them
         self._stream = stream
         self._queue: queue.Queue[str | None] = queue.Queue(lines)
         self._thread = threading.Thread(target=self._drain, name="log", daemon=True)
         self._thread.start()
 
+    @property
+    def dropped(self) -> int:
+        return self._overflowed + self._unwritten
+
     def write(self, text: str) -> None:
         try:
             self._queue.put_nowait(text)
         except queue.Full:
-            self.dropped += 1
+            self._overflowed += 1
 
     def flush(self) -> None:
         """Nothing: the thread flushes what it writes."""
@@ -93,9 +98,11 @@ class BackgroundStream:
 
     def _drain(self) -> None:
         while (text := self._queue.get()) is not None:
-            with suppress(OSError, ValueError):  # a reader that is gone must not end the thread
+            try:
                 self._stream.write(text)
                 self._stream.flush()
+            except (OSError, ValueError):  # a reader that is gone, or a full disk, must not end the thread
+                self._unwritten += 1
 
 
 def open_log(
