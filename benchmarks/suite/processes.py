@@ -75,11 +75,11 @@ class Process:
         return RuntimeError(f"does not start: {self._output.read_text(errors='replace')[-2_000:]}")
 
     def cpu_seconds(self) -> float:
-        fields = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in _family(self.pid))
+        fields = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in family(self.pid))
         return sum(int(stat[11]) + int(stat[12]) for stat in fields) / TICKS
 
     def memory(self) -> Memory:
-        texts = [Path(f"/proc/{pid}/status").read_text() for pid in _family(self.pid)]
+        texts = [Path(f"/proc/{pid}/status").read_text() for pid in family(self.pid)]
         return Memory(_sum_of("VmRSS", texts), _sum_of("VmHWM", texts))
 
     def stop(self) -> None:
@@ -91,7 +91,7 @@ class Process:
             self._process.wait()
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """``pid`` and all that descend from it."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):

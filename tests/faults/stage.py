@@ -250,6 +250,8 @@ class Stage:
             "log": {"denials": False, "format": "json"},
             "event_loop": self.loop,
             "keys": PROMPT_KEYS,
+            "drain_delay": "0s",
+            "stop_timeout": "2s",
             **more,
         }
 
@@ -307,22 +309,28 @@ class Stage:
         connections: int = 64,
         timeout: float = 5.0,
         generators: int = 1,
+        apart: bool = False,
     ) -> AsyncIterator[Load]:
-        """Running, until it is over or the block is left. Further ``generators`` share rates and connections."""
+        """Running, until it is over or the block is left. Further ``generators`` share rates and connections.
+        ``apart``: on the other core, where another load is running."""
         port = verifier if isinstance(verifier, int) else verifier.port
         shared = tuple(replace(stream, rate=stream.rate / generators) for stream in streams)
         order = Order(port, seconds, connections // generators, timeout, shared, "")
         orders = [replace(order, results=str(self.path("answers")), seed=seed) for seed in range(generators)]
-        cores = self.cores.load
+        cores = self.cores.load[::-1] if apart else self.cores.load
         processes = [
             await asyncio.create_subprocess_exec(
-                *(*pinned([cores[-1 - order.seed % len(cores)]]), sys.executable, "-m", "tests.faults.traffic"),
+                *(*pinned([cores[order.seed % len(cores)]]), sys.executable, "-m", "tests.faults.traffic"),
                 json.dumps(asdict(order)),
                 cwd=ROOT,
+                stdout=asyncio.subprocess.PIPE,
             )
             for order in orders
         ]
         try:
+            for process in processes:
+                assert process.stdout is not None
+                await process.stdout.readline()
             yield Load(processes, orders, time.monotonic())
         finally:
             for process in processes:

@@ -1,11 +1,12 @@
 """Sends requests at a fixed rate whatever becomes of them, over connections that are kept (a process of its own).
 
-Run with a JSON object (``Order``) as its argument. Ends after ``seconds``, or sooner on SIGTERM, and then writes what
+Run with a JSON object (``Order``) as its argument. Says so in a line when it begins. Ends after ``seconds``, or sooner on SIGTERM, and then writes what
 came of each request to a file: four doubles, which are the number of the stream, the status or an ``End``, when it was
 due (seconds of the machine's monotonic clock), and how long it took from then.
 """
 
 import asyncio
+import gc
 import json
 import random
 import secrets
@@ -14,10 +15,10 @@ import sys
 import time
 from array import array
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any, cast
 
@@ -136,7 +137,9 @@ class Run:
         stopped = asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stopped.set)
         self._chance = random.Random(self.order.seed)
-        makers = [messages(stream) for stream in self.order.streams]
+        makers = [cycle(messages(stream, self.order.seconds)) for stream in self.order.streams]
+        gc.freeze()
+        print("begins", flush=True)
         began = time.monotonic()
         sent = [0] * len(makers)
         elapsed = 0.0
@@ -218,15 +221,15 @@ class Run:
             self.idle.append(made)
 
 
-def messages(stream: Stream) -> Iterator[tuple[bytes, bytes]]:
-    """Requests without an end, each with the subject that an allow must name."""
+def messages(stream: Stream, seconds: float) -> list[tuple[bytes, bytes]]:
+    """Requests, each with the subject that an allow must name. What is forged is made now, once for each request, as it
+    takes longer than to send it."""
     lines = [line.split() for line in Path(stream.tokens).read_text().splitlines()] if stream.tokens else [[""]]
-    known = [(line[0], line[1] if len(line) > 1 else "") for line in lines]
-    ready = [] if stream.forge else [(request(text, stream.path), subject.encode()) for text, subject in known]
-    while True:
-        yield from ready
-        if stream.forge:
-            yield request(forged(stream.forge, secrets.choice(known)[0]), stream.path), b""
+    if stream.forge:
+        number = int(stream.rate * seconds) + 1
+        return [(request(forged(stream.forge, secrets.choice(lines)[0]), stream.path), b"") for _ in range(number)]
+    known = ((line[0], line[1] if len(line) > 1 else "") for line in lines)
+    return [(request(text, stream.path), subject.encode()) for text, subject in known]
 
 
 def forged(what: str, genuine: str) -> str:

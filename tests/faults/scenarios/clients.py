@@ -78,7 +78,7 @@ async def flood(stage: Stage, record: Record) -> None:
             async with stage.load(verifier, good, 20) as load:
                 await asyncio.sleep(2)
                 began, cpu, memory = time.monotonic(), verifier.process.cpu_seconds(), []
-                async with stage.load(verifier, bad, 15, connections=96, generators=2) as forging:
+                async with stage.load(verifier, bad, 15, connections=96, apart=True) as forging:
                     while time.monotonic() - began < 14:
                         memory.append((time.monotonic(), verifier.process.memory().now))
                         await asyncio.sleep(0.5)

@@ -4,11 +4,11 @@ import asyncio
 import os
 import signal
 import time
-from pathlib import Path
 
-from benchmarks.suite.processes import _family
+from benchmarks.suite.processes import family
 from tests.faults.answers import said
-from tests.faults.outcome import NotRun, Record, fault
+from tests.faults.control_group import control_group
+from tests.faults.outcome import Record, fault
 from tests.faults.stage import Stage, milliseconds, seconds
 
 RATE = 300.0
@@ -120,35 +120,21 @@ async def descriptors(stage: Stage, record: Record) -> None:
     right="the bound on the cache holds; nothing is killed",
 )
 async def memory(stage: Stage, record: Record) -> None:
-    group = Path("/sys/fs/cgroup/memory") / f"verifier-faults-{os.getpid()}"
-    try:
-        group.mkdir()
-        (group / "memory.limit_in_bytes").write_text(str(128 * 2**20))
-    except OSError as error:
-        raise NotRun(f"a memory cgroup (v1) cannot be made here: {error.strerror}") from None
-    try:
+    with control_group(memory=128 * 2**20) as group:
         async with stage.issuer() as issuer:
             made = stage.configuration(stage.trust(issuer), cache={"max_entries": 10_000})
             async with stage.verifier(made) as verifier:
-                for pid in _family(verifier.process.pid):
-                    (group / "cgroup.procs").write_text(str(pid))
+                group.take(*family(verifier.process.pid))
                 streams = [stage.good(issuer, 2_000, 10, "new"), stage.good(issuer, RATE)]
                 async with stage.load(verifier, streams, 10) as load:
                     answers = await load.answers()
                 most, alive = verifier.process.memory().most, verifier.process.alive
-                kills = _oom_kills(group)
-        record.saw(answers)
-        record.note(f"at most {most / 2**20:.0f} MB, {kills} kills")
-        record.note(f"good tokens {answers.share(200):.2%}, p99 {answers.p99:.0f} ms")
-        record.expect(alive and kills == 0, "it was killed")
-        record.expect(answers.share(200) == 1.0, f"good tokens got {said(answers.statuses)}")
-    finally:
-        group.rmdir()
-
-
-def _oom_kills(group: Path) -> int:
-    words = (group / "memory.oom_control").read_text().split()
-    return int(words[words.index("oom_kill") + 1]) if "oom_kill" in words else 0
+                kills = group.kills()
+    record.saw(answers)
+    record.note(f"at most {most / 2**20:.0f} MB, {kills} kills")
+    record.note(f"good tokens {answers.share(200):.2%}, p99 {answers.p99:.0f} ms")
+    record.expect(alive and kills == 0, "it was killed")
+    record.expect(answers.share(200) == 1.0, f"good tokens got {said(answers.statuses)}")
 
 
 @fault(

@@ -1,0 +1,145 @@
+"""More than it can do (F35)."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from benchmarks.suite.processes import family
+from tests.faults.answers import Answers, said
+from tests.faults.control_group import control_group
+from tests.faults.outcome import Record, fault
+from tests.faults.stage import Stage, Verifier
+from tests.faults.traffic import Stream
+
+SHARE = 0.2
+"""Of a core: so little that ten times what it can do can be sent by Python."""
+CONNECTIONS = 800
+"""The default of ``limits.connections``, times ``SHARE``: as long a queue in seconds as a whole core would have."""
+PATIENCE = 1.0
+"""Seconds after which a gateway gives up."""
+LASTS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Per second, and milliseconds."""
+
+    times: int
+    goodput: float
+    p99: float
+    shed: int
+    given_up: int
+
+    def __str__(self) -> str:
+        shed = f", {self.shed:,} × 503" if self.shed else ""
+        return f"{self.times}×: {self.goodput:,.0f}/s, p99 {self.p99:,.0f} ms{shed}, {self.given_up:,} given up"
+
+
+async def _capacity(stage: Stage, verifier: Verifier, stream: Stream) -> float:
+    """Answers a second of a closed loop: 32 connections that always have something to send."""
+    async with stage.load(verifier, [stream], 3, connections=32, timeout=PATIENCE) as load:
+        answers = await load.answers()
+    return len(answers.with_status(200)) / 3
+
+
+async def _overload(stage: Stage, record: Record, made: dict[str, object], tokens: str, known: bool) -> None:
+    with control_group(cores=SHARE) as group:
+        async with stage.verifier(made) as verifier:
+            group.take(*family(verifier.process.pid))
+            if known:
+                async with stage.load(verifier, [Stream("good", 500, True, tokens)], 2) as load:
+                    await load.answers()
+            capacity = await _capacity(stage, verifier, Stream("good", 6_000, True, tokens))
+            record.note(f"capacity {capacity:,.0f}/s with {SHARE:.0%} of a core")
+            memory = verifier.process.memory().now
+            for times in (2, 5, 10):
+                stream = Stream("good", times * capacity, True, tokens)
+                async with stage.load(
+                    verifier, [stream], LASTS, connections=CONNECTIONS, timeout=PATIENCE, generators=2
+                ) as load:
+                    answers = await load.answers()
+                measured = _measured(times, answers)
+                record.saw(answers, undecided_is_right=True)
+                record.note(str(measured))
+                record.expect(measured.goodput > 0.7 * capacity, f"{times}×: goodput fell to {measured.goodput:,.0f}/s")
+                record.expect(measured.p99 < 1_000 * PATIENCE, f"{times}×: whoever is served waits for too long")
+                await asyncio.sleep(1.2)
+            grown = verifier.process.memory().now - memory
+            began = time.monotonic()
+            well = await verifier.until_status(tokens_of(tokens), 200)
+            del began
+            record.note(f"memory {grown / 2**20:+.0f} MB, well {0 if well is None else 1_000 * well:.0f} ms afterwards")
+            record.expect(well is not None, "it is not well afterwards")
+            record.expect(grown < 64 * 2**20, "memory grew by more than 64 MB")
+
+
+def tokens_of(file: str) -> str:
+    """The first of a file."""
+    with open(file) as lines:  # noqa: PTH123
+        return lines.readline().split()[0]
+
+
+def _measured(times: int, answers: Answers) -> Measured:
+    served = answers.with_status(200)
+    given_up = len(answers) - len(served) - len(answers.with_status(503))
+    return Measured(times, len(served) / LASTS, served.p99, len(answers.with_status(503)), given_up)
+
+
+@fault(
+    "F35a",
+    "too many known tokens",
+    did="2, 5 and 10 times what was measured before, sent whatever becomes of it over 800 connections, by gateways that "
+    "give up after a second",
+    right="as many are served as before, in time; the others are turned away or never begun; memory stays",
+)
+async def known(stage: Stage, record: Record) -> None:
+    async with stage.issuer() as issuer:
+        made = stage.configuration(stage.trust(issuer), keys={"refresh": "1m"})
+        await _overload(stage, record, made, stage.tokens(issuer, 200), known=True)
+
+
+@fault(
+    "F35b",
+    "too many new tokens",
+    did="the same, each token verified anew (EdDSA)",
+    right="the same",
+)
+async def new(stage: Stage, record: Record) -> None:
+    async with stage.issuer() as issuer:
+        made = stage.configuration(stage.trust(issuer), keys={"refresh": "1m"}, cache={"max_entries": 10})
+        await _overload(stage, record, made, stage.tokens(issuer, 3_000), known=False)
+
+
+@fault(
+    "F35c",
+    "too many new tokens beside known ones",
+    did="new tokens at 5 times what was measured, known ones at a tenth of it, over connections of their own",
+    right="known tokens are served in time",
+)
+async def mixed(stage: Stage, record: Record) -> None:
+    async with stage.issuer() as issuer:
+        made = stage.configuration(stage.trust(issuer), keys={"refresh": "1m"})
+        tokens = stage.tokens(issuer, 100)
+        with control_group(cores=SHARE) as group:
+            async with stage.verifier(made) as verifier:
+                group.take(*family(verifier.process.pid))
+                fresh = Stream("bad", 3_000, False, tokens, "signature")
+                async with stage.load(verifier, [fresh], 3, connections=32, timeout=PATIENCE) as load:
+                    capacity = len((await load.answers()).with_status(401)) / 3
+                known_ones = Stream("known", capacity / 10, True, tokens)
+                flood = Stream("bad", 5 * capacity, False, tokens, "signature")
+                async with stage.load(verifier, [known_ones], LASTS + 2, connections=32, timeout=PATIENCE) as load:
+                    await asyncio.sleep(1)
+                    began = time.monotonic()
+                    async with stage.load(
+                        verifier, [flood], LASTS, connections=CONNECTIONS, timeout=PATIENCE, apart=True
+                    ) as flooding:
+                        forged = await flooding.answers()
+                    ended = time.monotonic()
+                    answers = await load.answers()
+        record.saw(answers)
+        record.saw(forged)
+        during = answers.between(began, ended)
+        record.note(f"capacity {capacity:,.0f} new tokens a second; of the flood {said(forged.statuses)}")
+        record.note(f"known tokens {during.share(200):.2%} in time, p50 {during.percentile(0.5):.0f} ms, p99 {during.p99:.0f} ms")
+        record.expect(during.share(200) > 0.99, f"known tokens got {said(during.statuses)}")
