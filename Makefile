@@ -90,6 +90,12 @@ bench-routes: $(READY) ## Measure finding a route among one and among a thousand
 bench-shim: $(READY) ## Measure what the Lambda authorizer adds to a request, and its import
 	@$(BIN)/python -m benchmarks.shim
 
+faults: bench-tools ## Play the faults that the service meets (12 minutes): docs/reliability.md. ONLY=F12,F18 plays some
+	@$(BIN)/python -W ignore -m tests.faults $(if $(ONLY),--only $(ONLY)) $(if $(EVENT_LOOP),--loop $(EVENT_LOOP))
+
+soak: bench-tools ## Mixed traffic with rotations and faults for MINUTES (10), with EVENT_LOOP (uvloop): benchmarks/results/soak-…
+	@$(BIN)/python -W ignore -m tests.faults.soak --minutes $(or $(MINUTES),10) $(if $(EVENT_LOOP),--loop $(EVENT_LOOP))
+
 lambda-zip: $(READY) ## Pack the Lambda authorizer: dist/authorizer.zip, the same bytes everywhere
 	@$(BIN)/python deploy/lambda/package.py dist/authorizer.zip
 

@@ -209,6 +209,7 @@ class Line:
 
     target: int
     port: int = 0
+    host: str = "127.0.0.1"
     delay: float = 0.0
     tls: ssl.SSLContext | None = None
     open: asyncio.Event = field(default_factory=asyncio.Event)
@@ -228,7 +229,7 @@ class Line:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def mend(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
+        self._server = await asyncio.start_server(self._serve, self.host, self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

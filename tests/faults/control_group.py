@@ -9,8 +9,8 @@ from pathlib import Path
 from tests.faults.outcome import NotRun
 
 ROOT = Path("/sys/fs/cgroup")
-PERIOD = 5_000
-"""Microseconds: short, so that whoever has used up its share does not stand still for long."""
+QUOTA = 1_000
+"""Microseconds, the least that Linux takes: whoever has used up its share does not stand still for long then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ def control_group(*, cores: float | None = None, memory: int | None = None) -> I
     is_second = (ROOT / "cgroup.controllers").exists()
     wanted: list[tuple[Path, str, str]] = []
     if cores is not None:
-        quota = round(cores * PERIOD)
+        period = round(QUOTA / cores)
         if is_second:
-            wanted.append((ROOT / name, "cpu.max", f"{quota} {PERIOD}"))
+            wanted.append((ROOT / name, "cpu.max", f"{QUOTA} {period}"))
         else:
-            wanted.append((ROOT / "cpu" / name, "cpu.cfs_period_us", str(PERIOD)))
-            wanted.append((ROOT / "cpu" / name, "cpu.cfs_quota_us", str(quota)))
+            wanted.append((ROOT / "cpu" / name, "cpu.cfs_period_us", str(period)))
+            wanted.append((ROOT / "cpu" / name, "cpu.cfs_quota_us", str(QUOTA)))
     if memory is not None:
         place = (ROOT / name, "memory.max") if is_second else (ROOT / "memory" / name, "memory.limit_in_bytes")
         wanted.append((*place, str(memory)))
@@ -58,7 +58,7 @@ def control_group(*, cores: float | None = None, memory: int | None = None) -> I
             for path, file, value in wanted:
                 (path / file).write_text(value)
         except OSError as error:
-            raise NotRun(f"a control group cannot be made here: {error.strerror} ({error.filename})") from None
+            raise NotRun(f"a control group cannot be made here: {error.strerror}") from None
         yield ControlGroup(paths)
     finally:
         for path in paths:

@@ -104,7 +104,7 @@ class Misbehaving:
 
     async def _raw(self, request: web.Request, sent: bytes) -> web.StreamResponse:
         assert request.transport is not None
-        request.transport.write(sent)  # type: ignore[attr-defined]
+        request.transport.write(sent)
         request.transport.close()
         raise ConnectionResetError
 

@@ -27,7 +27,7 @@ class Record:
     def note(self, figure: str) -> None:
         self.figures.append(figure)
 
-    def expect(self, holds: bool, shortfall: str) -> None:  # noqa: FBT001 - reads as a sentence
+    def expect(self, holds: bool, shortfall: str) -> None:
         if not holds:
             self.shortfalls.append(shortfall)
 

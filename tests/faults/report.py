@@ -22,25 +22,28 @@ def write(results: Sequence[Result], loop: str) -> None:
 
 
 def page(head: str, results: Sequence[Result], about: dict[str, Any], known: dict[str, str]) -> str:
-    return "\n".join(
-        [
-            head.rstrip(),
-            "",
-            "## The last run",
-            "",
-            f"{about['date']}, {about['cpu']} with {about['cores']} cores and {about['memory_mb']:,} MB, "
-            f"kernel {about['kernel']}, {about['event_loop']}; "
-            f"{', '.join(f'{name} {version}' for name, version in known.items())}.",
-            "",
-            _summary(results),
-            "",
-            "| | Fault, and what was done | Right behaviour | Measured | Wrong allows | 5xx | Verdict |",
-            "|---|---|---|---|---|---|---|",
-            *map(_row, results),
-            "",
-            *_shortfalls(results),
-        ]
-    ).rstrip() + "\n"
+    return (
+        "\n".join(
+            [
+                head.rstrip(),
+                "",
+                "## The last run",
+                "",
+                f"{about['date']}, {about['cpu']} with {about['cores']} cores and {about['memory_mb']:,} MB, "
+                f"kernel {about['kernel']}, {about['event_loop']}; "
+                f"{', '.join(f'{name} {version}' for name, version in known.items())}.",
+                "",
+                _summary(results),
+                "",
+                "| | Fault, and what was done | Right behaviour | Measured | Wrong allows | 5xx | Verdict |",
+                "|---|---|---|---|---|---|---|",
+                *map(_row, results),
+                "",
+                *_shortfalls(results),
+            ]
+        ).rstrip()
+        + "\n"
+    )
 
 
 def _summary(results: Sequence[Result]) -> str:

@@ -73,7 +73,9 @@ class IssuerProcess:
         return [at for at, what in (await self.tell())["seen"] if what == path and at >= since]
 
     def token(self, number: int | str, key: PrivateKey | None = None, **changes: Any) -> str:
-        made = claims(time.time(), **{"iss": self.url, "sub": f"subject-{number}", "jti": secrets.token_hex(8), **changes})
+        made = claims(
+            time.time(), **{"iss": self.url, "sub": f"subject-{number}", "jti": secrets.token_hex(8), **changes}
+        )
         used = key or self.signing
         return sign(made, used, "RS256" if used.key_type == "RSA" else "EdDSA")
 
@@ -286,7 +288,7 @@ class Stage:
                 raise verifier.process.not_started()
             await asyncio.sleep(0.01)
 
-    def tokens(self, issuer: IssuerProcess, number: int, key: PrivateKey | None = None, **changes: Any) -> str:
+    def tokens(self, issuer: IssuerProcess, number: int, key: PrivateKey | None = None, /, **changes: Any) -> str:
         """A file with so many tokens of the issuer, and their subjects."""
         lines = [f"{issuer.token(one, key, **changes)} subject-{one}\n" for one in range(number)]
         return str(self.path("tokens", "".join(lines)))
@@ -308,6 +310,7 @@ class Stage:
         *,
         connections: int = 64,
         timeout: float = 5.0,
+        patience: float = 5.0,
         generators: int = 1,
         apart: bool = False,
     ) -> AsyncIterator[Load]:
@@ -315,7 +318,7 @@ class Stage:
         ``apart``: on the other core, where another load is running."""
         port = verifier if isinstance(verifier, int) else verifier.port
         shared = tuple(replace(stream, rate=stream.rate / generators) for stream in streams)
-        order = Order(port, seconds, connections // generators, timeout, shared, "")
+        order = Order(port, seconds, connections // generators, timeout, patience, shared, "")
         orders = [replace(order, results=str(self.path("answers")), seed=seed) for seed in range(generators)]
         cores = self.cores.load[::-1] if apart else self.cores.load
         processes = [

@@ -1,8 +1,8 @@
 """Sends requests at a fixed rate whatever becomes of them, over connections that are kept (a process of its own).
 
-Run with a JSON object (``Order``) as its argument. Says so in a line when it begins. Ends after ``seconds``, or sooner on SIGTERM, and then writes what
-came of each request to a file: four doubles, which are the number of the stream, the status or an ``End``, when it was
-due (seconds of the machine's monotonic clock), and how long it took from then.
+Run with a JSON object (``Order``) as its argument. Says so in a line when it begins. Ends after ``seconds``, or sooner
+on SIGTERM, and then writes what came of each request to a file: four doubles, which are the number of the stream, the
+status or an ``End``, when it was due (seconds of the machine's monotonic clock), and how long it took from then.
 """
 
 import asyncio
@@ -58,12 +58,13 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """``connections``: at most so many. ``timeout``: seconds after which a request is given up."""
+    """``connections``: at most so many. ``timeout``: seconds for an answer; ``patience``: for a connection before."""
 
     port: int
     seconds: float
     connections: int
     timeout: float
+    patience: float
     streams: tuple[Stream, ...]
     results: str
     seed: int = 0
@@ -78,6 +79,7 @@ class Asked:
     message: bytes
     subject: bytes
     cancelled: bool
+    sent: float = 0.0
 
 
 class Connection(asyncio.Protocol):
@@ -171,14 +173,15 @@ class Run:
 
     def _turn(self, now: float) -> None:
         """Give up what is late, and send what can be sent."""
-        too_late = now - self.order.timeout
-        while self._under_way and (self._under_way[0][1].due < too_late or self._is_over(*self._under_way[0])):
+        while self._under_way and (
+            self._under_way[0][1].sent < now - self.order.timeout or self._is_over(*self._under_way[0])
+        ):
             connection, asked = self._under_way.popleft()
             if not self._is_over(connection, asked):
                 connection.asked = None
                 self.note(asked, End.LATE)
                 connection.abandon()
-        while self._waiting and self._waiting[0].due < too_late:
+        while self._waiting and self._waiting[0].due < now - self.order.patience:
             self.note(self._waiting.popleft(), End.UNSENT)
         while self._waiting and self.idle:
             self._send(self.idle.popleft(), self._waiting.popleft())
@@ -197,7 +200,7 @@ class Run:
         if connection.transport is None:
             self._waiting.appendleft(asked)
             return
-        connection.asked = asked
+        connection.asked, asked.sent = asked, time.monotonic()
         connection.transport.write(asked.message)
         self._under_way.append((connection, asked))
         if asked.cancelled:

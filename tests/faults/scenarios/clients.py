@@ -91,7 +91,9 @@ async def flood(stage: Stage, record: Record) -> None:
         during, usual = answers.between(began, began + 15), answers.between(0, began)
         answered = forged.with_status(401)
         grown = (memory[-1][1] - memory[len(memory) // 2][1]) / (memory[-1][0] - memory[len(memory) // 2][0])
-        record.note(f"{len(answered) / 15:,.0f} bad tokens a second were answered ({said(forged.statuses)}), CPU {busy:.0%}")
+        record.note(
+            f"{len(answered) / 15:,.0f} bad tokens a second were answered ({said(forged.statuses)}), CPU {busy:.0%}"
+        )
         record.note(f"good {during.share(200):.2%}, p99 {during.p99:.0f} ms (before {usual.p99:.0f} ms)")
         record.note(f"memory {grown / 2**20:+.2f} MB a second in the second half, fetches of keys {fetches}")
         record.expect(during.share(200) == 1.0, f"good tokens got {said(during.statuses)}")
@@ -167,7 +169,9 @@ async def slow_clients(stage: Stage, record: Record) -> None:
             refused = await verifier.metric("connections_refused_total")
     record.saw(answers)
     during, usual = answers.since(began), answers.between(0, began)
-    record.note(f"{most:,.0f} connections open, {refused:,.0f} refused; the last one closed {seconds(last)} after, {left} left")
+    record.note(
+        f"{most:,.0f} connections open, {refused:,.0f} refused; the last one closed {seconds(last)} after, {left} left"
+    )
     record.note(f"those connected {during.share(200):.2%}, p99 {during.p99:.0f} ms (before {usual.p99:.0f} ms)")
     record.note(f"a newcomer was answered after {seconds(newcomer)}")
     record.expect(left == 0, f"{left} slow clients were still connected after 9 s")
@@ -196,4 +200,4 @@ async def fuzz(stage: Stage, record: Record) -> None:
     record.note(f"2,000 inputs: {summary[0] if summary else 'no summary'}")
     if process.returncode:
         record.client_errors += text.count("assert status < 500")
-        record.expect(False, "the fuzz suite fails")  # noqa: FBT003 - that is the finding
+        record.expect(False, "the fuzz suite fails")

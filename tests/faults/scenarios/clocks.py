@@ -52,9 +52,9 @@ async def _judge(stage: Stage, verifier: Verifier, issuer: IssuerProcess, record
     to_come = {"iat": shown - 5, "nbf": shown + LEEWAY + 20, "exp": shown + 600}
     current = {"iat": shown - 5, "exp": shown + 60}
     streams = [
-        Stream("current", 100, True, stage.tokens(issuer, 20, **current)),
-        Stream("expired", 100, False, stage.tokens(issuer, 20, **over)),
-        Stream("not yet", 100, False, stage.tokens(issuer, 20, **to_come)),
+        Stream("current", 100, True, stage.tokens(issuer, 20, None, **current)),
+        Stream("expired", 100, False, stage.tokens(issuer, 20, None, **over)),
+        Stream("not yet", 100, False, stage.tokens(issuer, 20, None, **to_come)),
     ]
     async with stage.load(verifier, streams, 1.5) as load:
         answers = await load.answers()

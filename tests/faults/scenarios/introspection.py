@@ -40,7 +40,9 @@ async def hanging(stage: Stage, record: Record) -> None:
         opaque = answers.of("opaque").between(began + 0.1, healed - 1)
         known = answers.of("known").between(began, healed)
         record.note(f"JWTs {jwts.share(200):.2%}, p99 {jwts.p99:.1f} ms (before {usual.p99:.1f} ms)")
-        record.note(f"new opaque tokens {said(opaque.statuses)}, longest {opaque.longest:.0f} ms; known {known.share(200):.2%}")
+        record.note(
+            f"new opaque tokens {said(opaque.statuses)}, longest {opaque.longest:.0f} ms; known {known.share(200):.2%}"
+        )
         record.note(f"breaker open after {seconds(breaker)}, calls at once at most {depth}; well {seconds(back)} later")
         record.expect(jwts.share(200) == 1.0, f"JWTs got {said(jwts.statuses)}")
         record.expect(known.share(200) == 1.0, f"known opaque tokens got {said(known.statuses)}")

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from contextlib import AsyncExitStack
+from itertools import pairwise
 from typing import Any
 
 from tests.faults.answers import Answers, said
@@ -92,7 +93,7 @@ async def stale(stage: Stage, record: Record) -> None:
     "F3",
     "the issuer is away beyond `keys.max_stale`",
     did="refused for 11 s with `max_stale` 6 s, beside an issuer that is well",
-    right="503 for its tokens alone, once the limit is reached; the other issuer's are answered as before; well at once",
+    right="503 for its tokens alone, from the limit on; the other issuer's are answered as before; well at once",
 )
 async def beyond_stale(stage: Stage, record: Record) -> None:
     async with stage.issuer() as issuer, stage.issuer("other") as other:
@@ -247,7 +248,7 @@ async def throttled(stage: Stage, record: Record) -> None:
             answers = await load.answers()
         asked = await issuer.asked(since=began)
         record.saw(answers)
-        gaps = [later - at for at, later in zip(asked, asked[1:], strict=False)]
+        gaps = [later - at for at, later in pairwise(asked)]
         rate = 60 * len(asked) / 9
         record.note(f"{len(asked)} fetches in 9 s ({rate:.0f} a minute), shortest pause {min(gaps, default=9):.1f} s")
         record.note(f"good tokens {answers.of('good').share(200):.1%}, unknown {said(answers.of('unknown').statuses)}")

@@ -57,8 +57,10 @@ async def early_rotation(stage: Stage, record: Record) -> None:
                 answers = await load.answers()
         record.saw(answers)
         record.saw(firsts)
-        record.note(f"{len(firsts):,} first tokens: {said(firsts.statuses)}, p50 {firsts.percentile(0.5):.0f} ms, "
-                    f"p99 {firsts.p99:.0f} ms; fetches {len(asked)}")
+        record.note(
+            f"{len(firsts):,} first tokens: {said(firsts.statuses)}, p50 {firsts.percentile(0.5):.0f} ms, "
+            f"p99 {firsts.p99:.0f} ms; fetches {len(asked)}"
+        )
         record.note(f"known tokens {answers.share(200):.2%}, p99 {answers.p99:.1f} ms")
         record.expect(firsts.share(200) == 1.0, "first tokens of a new key were refused")
         record.expect(len(asked) == 1, "more than one fetch")
