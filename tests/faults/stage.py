@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import re
 import secrets
 import signal
 import sys
@@ -348,9 +347,3 @@ def milliseconds(value: float | None) -> str:
 
 def seconds(value: float | None) -> str:
     return "never" if value is None else f"{value:.1f} s"
-
-
-def resident(pid: int) -> int:
-    """Bytes of memory."""
-    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    return 1_024 * int(found[1]) if found else 0

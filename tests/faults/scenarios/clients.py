@@ -14,7 +14,7 @@ from tests.faults.answers import said
 from tests.faults.outcome import Record, fault
 from tests.faults.stage import Stage, Verifier, seconds
 from tests.faults.traffic import End, Stream
-from tests.redis_servers import line_to, redis_server
+from tests.redis_servers import RedisServer, command, line_to, redis_server
 
 RATE = 200.0
 
@@ -56,9 +56,10 @@ async def cancelled(stage: Stage, record: Record) -> None:
     record.expect(well is not None, "it is not well afterwards")
 
 
-def _clients(redis: "object") -> int:
-    with redis.admin() as admin:  # type: ignore[attr-defined]
-        return int(admin.info("clients")["connected_clients"]) - 1
+def _clients(redis: RedisServer) -> int:
+    """Connections, but for our own."""
+    with redis.admin() as admin:
+        return int(command(admin, "INFO", "clients")["connected_clients"]) - 1
 
 
 @fault(
@@ -70,7 +71,7 @@ def _clients(redis: "object") -> int:
 )
 async def flood(stage: Stage, record: Record) -> None:
     async with stage.issuer() as issuer:
-        made = stage.configuration(stage.trust(issuer), workers=2, keys={"refresh": "1m"})
+        made = stage.configuration(stage.trust(issuer), workers=2, keys={"refresh": "1m"}, cache={"max_entries": 20_000})
         async with stage.verifier(made) as verifier:
             known = stage.good(issuer, RATE)
             good = [known, stage.good(issuer, RATE / 2, 22, "new")]

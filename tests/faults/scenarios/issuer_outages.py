@@ -9,6 +9,7 @@ from typing import Any
 from tests.faults.answers import Answers, said
 from tests.faults.outcome import Record, fault
 from tests.faults.stage import PROMPT_KEYS, IssuerProcess, Stage, Verifier, milliseconds, seconds
+from tests.faults.traffic import Stream
 from tests.redis_servers import redis_server
 
 RATE = 200.0
@@ -27,11 +28,11 @@ async def _outage(
 ) -> tuple[Answers, Answers, list[float], Verifier]:
     """Good and bad tokens before ``begin`` and during it: answers before and since, and when the issuer was asked."""
     async with stage.issuer() as issuer, stage.verifier(_lasting(stage, issuer)) as verifier:
-        forged = stage.good(issuer, RATE / 10, name="forged")
+        known = stage.good(issuer, RATE)
         streams = [
-            stage.good(issuer, RATE),
+            known,
             stage.good(issuer, RATE / 4, lasts + 2, name="new"),
-            type(forged)("forged", RATE / 10, False, forged.tokens, "signature"),
+            Stream("forged", RATE / 10, False, known.tokens, "signature"),
         ]
         async with stage.load(verifier, streams, lasts + 1.5) as load:
             await asyncio.sleep(1.5)
@@ -156,7 +157,7 @@ async def cold(stage: Stage, record: Record) -> None:
     async with stage.issuer() as issuer:
         await issuer.refuse()
         async with stage.verifier(stage.configuration(stage.trust(issuer)), ready=False) as verifier:
-            streams = [stage.good(issuer, 50), type(stage.good(issuer, 1))("bad", 50, False, "", "opaque")]
+            streams = [stage.good(issuer, 50), Stream("bad", 50, False, "", "opaque")]
             async with stage.load(verifier, streams, 5) as load:
                 probes = {await verifier.probe("/readyz"), await verifier.probe("/healthz")}
                 answers = await load.answers()
@@ -241,7 +242,7 @@ async def cut_off(stage: Stage, record: Record) -> None:
 async def throttled(stage: Stage, record: Record) -> None:
     async with stage.issuer() as issuer, stage.verifier(_lasting(stage, issuer)) as verifier:
         good = stage.good(issuer, RATE)
-        streams = [good, type(good)("unknown", RATE, False, good.tokens, "kid")]
+        streams = [good, Stream("unknown", RATE, False, good.tokens, "kid")]
         await issuer.misbehave("throttling", retry_after=3)
         began = time.monotonic()
         async with stage.load(verifier, streams, 9) as load:

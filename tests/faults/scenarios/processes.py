@@ -10,6 +10,7 @@ from tests.faults.answers import said
 from tests.faults.control_group import control_group
 from tests.faults.outcome import Record, fault
 from tests.faults.stage import Stage, milliseconds, seconds
+from tests.faults.traffic import Stream
 
 RATE = 300.0
 
@@ -148,7 +149,7 @@ async def full_disk(stage: Stage, record: Record) -> None:
         made = stage.configuration(stage.trust(issuer), log={"denials": True, "format": "json"})
         async with stage.verifier(made, ["sh", "-c", 'exec "$0" "$@" 2>/dev/full']) as verifier:
             good = stage.good(issuer, RATE)
-            forged = type(good)("forged", RATE, False, good.tokens, "signature")
+            forged = Stream("forged", RATE, False, good.tokens, "signature")
             async with stage.load(verifier, [good, forged], 6) as load:
                 answers = await load.answers()
             alive, dropped = verifier.process.alive, await verifier.metric("log_lines_dropped")

@@ -6,6 +6,7 @@ import time
 from tests.faults.answers import said
 from tests.faults.outcome import Record, fault
 from tests.faults.stage import Stage, milliseconds, seconds
+from tests.faults.traffic import Stream
 from tests.support import private_key, public_jwk
 
 RATE = 200.0
@@ -45,7 +46,7 @@ async def early_rotation(stage: Stage, record: Record) -> None:
             new = private_key("EdDSA", "rotated")
             tokens = stage.tokens(issuer, 1_000, new)
             good = stage.good(issuer, RATE)
-            herd = type(good)("herd", 20_000, True, tokens)
+            herd = Stream("herd", 20_000, True, tokens)
             await asyncio.sleep(1.1)  # the cooldown of the first fetch
             async with stage.load(verifier, [good], 5) as load:
                 await asyncio.sleep(1)
@@ -79,7 +80,7 @@ async def removed_key(stage: Stage, record: Record) -> None:
         await issuer.publish(issuer.signing, leaving)
         async with stage.verifier(stage.configuration(stage.trust(issuer), workers=2)) as verifier:
             kept = stage.good(issuer, RATE)
-            gone = type(kept)("gone", RATE, True, stage.tokens(issuer, 50, leaving))
+            gone = Stream("gone", RATE, True, stage.tokens(issuer, 50, leaving))
             async with stage.load(verifier, [kept, gone], 6) as load:
                 await asyncio.sleep(1.5)
                 began = time.monotonic()
@@ -107,8 +108,8 @@ async def all_replaced(stage: Stage, record: Record) -> None:
         async with stage.verifier(made) as verifier:
             new = private_key("EdDSA", "emergency")
             old = stage.good(issuer, RATE, name="old")
-            replaced = type(old)("new", 2 * RATE, True, stage.tokens(issuer, int(8 * RATE), new))
-            unknown = type(old)("unknown", RATE, False, old.tokens, "kid")
+            replaced = Stream("new", 2 * RATE, True, stage.tokens(issuer, int(8 * RATE), new))
+            unknown = Stream("unknown", RATE, False, old.tokens, "kid")
             async with stage.load(verifier, [unknown, old], 6) as load:
                 await asyncio.sleep(1.5)
                 await issuer.publish(new)
