@@ -90,6 +90,7 @@ bench-routes: $(READY) ## Measure finding a route among one and among a thousand
 bench-shim: $(READY) ## Measure what the Lambda authorizer adds to a request, and its import
 	@$(BIN)/python -m benchmarks.shim
 
+.PHONY: faults soak
 faults: bench-tools ## Play the faults that the service meets (12 minutes): docs/reliability.md. ONLY=F12,F18 plays some
 	@$(BIN)/python -W ignore -m tests.faults $(if $(ONLY),--only $(ONLY)) $(if $(EVENT_LOOP),--loop $(EVENT_LOOP))
 

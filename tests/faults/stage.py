@@ -104,6 +104,14 @@ class Verifier:
         samples = (sample for family in families for sample in family.samples if sample.name == f"verifier_{name}")
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
+    async def undecided(self) -> str:
+        """Why answers were 503, and how often."""
+        counted = {
+            reason: await self.metric("decisions_total", outcome="undecided", reason=reason)
+            for reason in ("keys_unavailable", "introspection_unavailable", "revocations_unavailable", "overloaded")
+        }
+        return ", ".join(f"{number:.0f} × {reason}" for reason, number in counted.items() if number) or "none"
+
     async def until(self, name: str, wanted: Any, within: float = 10.0, **labels: str) -> float | None:
         """Seconds until ``wanted`` says yes to the metric; None where it does not in time."""
         began = time.monotonic()
@@ -114,10 +122,10 @@ class Verifier:
             await asyncio.sleep(0.05)
         return None
 
-    async def probe(self, path: str) -> int:
-        """The status; 0 where nobody answers within a second."""
+    async def probe(self, path: str, within: float = 1.0) -> int:
+        """The status; 0 where nobody answers in so many seconds."""
         with suppress(aiohttp.ClientError, OSError):
-            async with self.http.get(f"{self.ops}{path}", timeout=aiohttp.ClientTimeout(1)) as answer:
+            async with self.http.get(f"{self.ops}{path}", timeout=aiohttp.ClientTimeout(within)) as answer:
                 return answer.status
         return 0
 

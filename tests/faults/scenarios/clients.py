@@ -46,10 +46,11 @@ async def cancelled(stage: Stage, record: Record) -> None:
                     answers = await load.answers()
                 await asyncio.sleep(1)
                 after, pool_after = verifier.descriptors(), _clients(redis)
-                well = await verifier.until_status("good-at-last", 200)
+                well, undecided = await verifier.until_status("good-at-last", 200), await verifier.undecided()
     record.saw(answers, undecided_is_right=False)
     mixed = answers.statuses[End.MIXED_UP]
     record.note(f"{said(answers.statuses)}; answers about another token {mixed}")
+    record.note(f"undecided {undecided}")
     record.note(f"descriptors {before} before and {after} after, connections to Redis {pool} and {pool_after}")
     record.expect(answers.share(200) == 1.0, f"those who stayed got {said(answers.statuses)}")
     record.expect(after <= before + 8, "descriptors were left behind")
@@ -71,7 +72,9 @@ def _clients(redis: RedisServer) -> int:
 )
 async def flood(stage: Stage, record: Record) -> None:
     async with stage.issuer() as issuer:
-        made = stage.configuration(stage.trust(issuer), workers=2, keys={"refresh": "1m"}, cache={"max_entries": 20_000})
+        made = stage.configuration(
+            stage.trust(issuer), workers=2, keys={"refresh": "1m"}, cache={"max_entries": 20_000}
+        )
         async with stage.verifier(made) as verifier:
             known = stage.good(issuer, RATE)
             good = [known, stage.good(issuer, RATE / 2, 22, "new")]

@@ -83,7 +83,9 @@ async def terminated(stage: Stage, record: Record) -> None:
             for _ in range(5):
                 await one()
 
-        await asyncio.gather(*(several() for _ in range(4)))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(4):
+                group.create_task(several())
     answers = Answers.together(every)
     record.saw(answers, undecided_is_right=False)
     failed = len(answers) - len(answers.with_status(200))

@@ -34,7 +34,7 @@ async def killed(stage: Stage, record: Record) -> None:
                     os.kill(verifier.lines("worker_started")[-1]["pid"], signal.SIGKILL)
                     at = time.monotonic()
                     while len(verifier.lines("worker_started")) < 2 + number and time.monotonic() < at + 5:
-                        scrapes.append(await verifier.probe("/metrics"))
+                        scrapes.append(await verifier.probe("/metrics", within=5))
                         await asyncio.sleep(0.05)
                     restarts.append(time.monotonic() - at)
                     await asyncio.sleep(1.2)
