@@ -257,7 +257,9 @@ class Metrics:
         )
         self.workers = self._gauge("workers", How.SUM, "Processes that take connections.")
         self.worker_restarts = self._counter("worker_restarts", "Workers that were started in the place of another.")
-        self.log_lines_dropped = self._gauge("log_lines_dropped", How.SUM, "Log lines dropped as nobody read them.")
+        self.log_lines_dropped = self._gauge(
+            "log_lines_dropped", How.SUM, "Log lines that nobody read in time, or that could not be written."
+        )
         self.defects = self._counter("defects", "Errors that should not happen; none of them allowed anything.")
         version: Labels = {"version": labels.VERSION}
         self._gauge("build_info", How.MAX, "Always 1.", version).labels(__version__).set(1)

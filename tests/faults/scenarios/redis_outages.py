@@ -203,8 +203,8 @@ async def flushed(stage: Stage, record: Record) -> None:
         made = {**play.verifier.configuration, **_own_ports(stage)}
         async with stage.verifier(made) as second:
             streams = [Stream("opaque", 400, True, stage.opaque(400)), stage.good(play.issuer, RATE)]
-            async with stage.load(play.verifier, streams, 6) as load, stage.load(second, streams, 6) as other:
-                await asyncio.sleep(2)
+            async with stage.load(play.verifier, streams, 7) as load, stage.load(second, streams, 7) as other:
+                await asyncio.sleep(3)  # until each of them knows all tokens
                 began = time.monotonic()
                 for _ in range(3):
                     with play.redis.admin() as admin:
