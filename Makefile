@@ -91,7 +91,7 @@ bench-shim: $(READY) ## Measure what the Lambda authorizer adds to a request, an
 	@$(BIN)/python -m benchmarks.shim
 
 .PHONY: faults soak
-faults: bench-tools ## Play the faults that the service meets (12 minutes): docs/reliability.md. ONLY=F12,F18 plays some
+faults: $(READY) ## Play the faults that the service meets (12 minutes): docs/reliability.md. ONLY=F12,F18 plays some
 	@$(BIN)/python -W ignore -m tests.faults $(if $(ONLY),--only $(ONLY)) $(if $(EVENT_LOOP),--loop $(EVENT_LOOP))
 
 soak: bench-tools ## Mixed traffic with rotations and faults for MINUTES (10), with EVENT_LOOP (uvloop): benchmarks/results/soak-…
