@@ -59,6 +59,7 @@ class Replica:
         }
         configuration = {
             "listen": f"127.0.0.1:{self.data}",
+            "drain_delay": "0s",
             "ops": {"listen": f"127.0.0.1:{self.ops}", "admin_token_file": files.file("admin")},
             "issuers": [
                 {"name": "main", "issuer": issuer.url, "audiences": [AUD]},

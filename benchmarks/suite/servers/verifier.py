@@ -29,6 +29,7 @@ def configuration(tokens: Tokens, **changes: Any) -> dict[str, Any]:
     return {
         "listen": f"127.0.0.1:{free_port()}",
         "ops": {"listen": f"127.0.0.1:{free_port()}"},
+        "drain_delay": "0s",
         "issuers": [issuer | {name: str(path) for name, path in keys.items()}],
         "log": {"denials": False},
         **changes,
