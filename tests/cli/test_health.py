@@ -59,6 +59,17 @@ async def test_the_environment_comes_before_the_file(
     assert (await health()).exit_code == 0
 
 
+async def test_a_default_that_the_image_changes_comes_after_the_file(
+    ready: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "verifier.yaml"
+    file.write_text("issuers: []\n")
+    monkeypatch.setenv("VERIFIER_DEFAULT__OPS__LISTEN", ready.service.ops_address)
+    assert (await health("--config", str(file))).exit_code == 0
+    file.write_text(f"ops: {{listen: '127.0.0.1:{free_port()}'}}\n")
+    assert (await health("--config", str(file))).exit_code == 1
+
+
 @pytest.mark.parametrize("content", ["", "[", "ops: 3", "other: {}", "ops: {}", b"\xff"])
 async def test_a_file_that_says_nothing_about_it_means_the_default(content: str | bytes, tmp_path: Path) -> None:
     file = tmp_path / "verifier.yaml"

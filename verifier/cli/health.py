@@ -27,15 +27,17 @@ LONGEST = 65_536
 @click.option(
     "--ops",
     envvar="VERIFIER__OPS__LISTEN",
-    help=f"Address of the ops port, host:port. Default: VERIFIER__OPS__LISTEN, what the file says, or {DEFAULT}.",
+    help="Address of the ops port, host:port. Default: VERIFIER__OPS__LISTEN, what the file says, "
+    f"VERIFIER_DEFAULT__OPS__LISTEN, or {DEFAULT}.",
 )
-def command(config: Path | None, ready: bool, ops: str | None) -> None:
+@click.option("--default-ops", envvar="VERIFIER_DEFAULT__OPS__LISTEN", default=DEFAULT, hidden=True)
+def command(config: Path | None, ready: bool, ops: str | None, default_ops: str) -> None:
     """Ask the service on this machine whether it is well, for the probes of containers.
 
     Ends with 0 when it is, and with 1 when it is not or does not answer. A configuration with mistakes keeps nobody
     from asking: the running service may have refused it.
     """
-    host, _, port = (ops or _written(config) or DEFAULT).rpartition(":")
+    host, _, port = (ops or _written(config) or default_ops).rpartition(":")
     path = "/readyz" if ready else "/healthz"
     try:
         with closing(HTTPConnection(_reachable(host), int(port), timeout=WITHIN)) as connection:
