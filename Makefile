@@ -59,6 +59,7 @@ istio-tools: $(READY) ## Build Istio's control plane and its checker into .tools
 
 collector: $(READY) ## Build an OpenTelemetry Collector into .tools, where Go 1.25 is there (a minute, once)
 	@$(BIN)/python -m tests.e2e.gateways.build collector
+
 helm-tools: $(READY) ## Build Helm, kustomize and Kubernetes' API server into .tools, where Go 1.26 is there (minutes, once)
 	@$(BIN)/python -m tests.e2e.gateways.build helm
 

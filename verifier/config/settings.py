@@ -35,7 +35,8 @@ class OpsSettings(Section):
     listen: Address = Field("127.0.0.1:9090", description="Address of the ops port.")
     admin_token_file: Path | None = Field(
         None,
-        description="The token, of 16 characters or more, that `/admin/…` demands. Without it there is no `/admin`.",
+        description="The token, of 16 characters or more, that `/admin/…` and explaining tokens at `/status` demand. "
+        "Without it there is neither.",
     )
 
 

@@ -271,11 +271,15 @@ class Metrics:
             "config_hash", How.MAX, "A number that stands for the configuration in use: equal where replicas agree."
         )
         results = ("applied", "unchanged", "refused")
-        self.config_reloads = self._counter("config_reloads", "Looks at a changed configuration.", {"result": results})
+        self.config_reloads = self._counter(
+            "config_reloads", "Times that the configuration was read again, by what came of it.", {"result": results}
+        )
         for result in results:
             self.config_reloads.labels(result)
         self.config_reload_successful = self._gauge(
-            "config_last_reload_successful", How.MAX, "0 from when a configuration was refused until one is applied."
+            "config_last_reload_successful",
+            How.MAX,
+            "0 after a configuration was refused, until one can be used again.",
         )
         self.config_reload_time = self._gauge(
             "config_last_reload_success_timestamp_seconds",

@@ -1,4 +1,4 @@
-"""The ops port: liveness, readiness, metrics; and ``/admin`` (``admin.py``)."""
+"""The ops port: liveness, readiness, metrics; with ``/admin`` (``admin.py``) and ``/status`` (``status/``)."""
 
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping

@@ -16,7 +16,7 @@ class Standing(StrEnum):
     FRESH = "fresh"
     FAILING = "failing"  # the last look came to nothing; the next is not overdue
     STALE = "stale"  # a look is overdue, and the last keys still count
-    WITHOUT_KEYS = "without keys"  # its tokens get 503
+    WITHOUT_KEYS = "without keys"  # its tokens get 503, or 401 where it has keys and none can be used
     ASKED = "asked"  # there are none: it is asked about every token
     SILENT = "silent"  # it is asked, and does not answer
 

@@ -42,7 +42,9 @@ STANDINGS: Mapping[Standing, Shown] = {
     Standing.STALE: Shown(
         _WATCH, "stale", "Its last keys still count. A key that it withdrew since is not known here."
     ),
-    Standing.WITHOUT_KEYS: Shown(_ILL, "no usable keys", "Its tokens get 503 until it answers."),
+    Standing.WITHOUT_KEYS: Shown(
+        _ILL, "no usable keys", "None of its tokens is allowed: 503, or 401 if it has keys and none can be used."
+    ),
     Standing.ASKED: Shown(_WELL, "asked"),
     Standing.SILENT: Shown(_ILL, "silent"),
 }
