@@ -16,6 +16,7 @@ def test_one_bit_says_whether_the_trace_is_kept(flags: str, is_sampled: bool) ->
     found = parse(f"00-{TRACE}-{SPAN}-{flags}")
     assert found is not None
     assert (found.is_sampled, found.flags) == (is_sampled, int(flags, 16))
+    assert found.sampled_trace_id == (TRACE if is_sampled else None)
 
 
 @pytest.mark.parametrize("more", ["", "-", "-more", "-00-11"])

@@ -96,6 +96,10 @@ class Issuers:
     def __iter__(self) -> Iterator[Issuer]:
         return iter(self._all)
 
+    def on_trial(self) -> "Issuers":
+        """Them as they would be with what is on trial enforced."""
+        return Issuers(issuer.trial or issuer for issuer in self._all)
+
     def of_opaque(self, text: str) -> tuple[Issuer, ...]:
         """The issuers to ask about a token that is no JWT, in the order in which they are asked.
 

@@ -3,9 +3,8 @@
 import re
 from typing import NamedTuple
 
-SAMPLED = 0x01
-
 _FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+_SAMPLED = 0x01
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 
 
@@ -19,7 +18,12 @@ class TraceParent(NamedTuple):
     @property
     def is_sampled(self) -> bool:
         """Whether whoever began the trace may have kept it."""
-        return bool(self.flags & SAMPLED)
+        return bool(self.flags & _SAMPLED)
+
+    @property
+    def sampled_trace_id(self) -> str | None:
+        """None where nobody has kept it so far."""
+        return self.trace_id if self.flags & _SAMPLED else None
 
 
 def parse(text: str) -> TraceParent | None:

@@ -34,16 +34,6 @@ AboutToken = Callable[[bytes, str, Callable[[str], bytes]], Remembered | Verdict
 verdict; None where it takes I/O. Raises ``ValueError``."""
 
 
-class Trace(NamedTuple):
-    """The ``id`` of a request's trace, if it has one; it is ``kept`` where whoever began the trace says so."""
-
-    id: str | None = None
-    kept: str | None = None
-
-
-_NO_TRACE = Trace()
-
-
 class Decided(NamedTuple):
     """What came of a request: a verdict for each question, or that it was refused as a whole; and the answer, where
     it is written already."""
@@ -136,9 +126,9 @@ class Decisions:
             verdict = engine.decide_now(Question((authorization.decode("ascii"),)))
             if verdict is not None:
                 parent = parent_of(header("traceparent").decode("latin-1"))  # any byte, once it is decided
-                trace = _NO_TRACE if parent is None else _trace_of(parent)
-                observer.decided(surface, verdict, request_id, trace.id)
-                observer.took(surface, time.perf_counter() - began, trace.kept)
+                trace_id, kept = (None, None) if parent is None else (parent.trace_id, parent.sampled_trace_id)
+                observer.decided(surface, verdict, request_id, trace_id)
+                observer.took(surface, time.perf_counter() - began, kept)
             return verdict
 
         return ask
@@ -159,10 +149,10 @@ class Decisions:
     ) -> Decided:
         """Tell the observer. ``name`` is what whoever asks calls the request, where its body says so."""
         request_id, parent = _request_id(request, name), parent_in(request)
-        trace = _NO_TRACE if parent is None else _trace_of(parent)
+        trace_id, kept = (None, None) if parent is None else (parent.trace_id, parent.sampled_trace_id)
         for verdict in verdicts:
-            self._observer.decided(surface, verdict, request_id, trace.id)
-        self._observer.took(surface, time.perf_counter() - began, trace.kept)
+            self._observer.decided(surface, verdict, request_id, trace_id)
+        self._observer.took(surface, time.perf_counter() - began, kept)
         return Decided(verdicts, refused, request_id, answer)
 
     def _refused(self, request: Request) -> Denied | None:
@@ -235,7 +225,3 @@ def parent_in(request: Request) -> TraceParent | None:
 
 def parent_of(header: str) -> TraceParent | None:
     return traceparent.parse(header) if header else None
-
-
-def _trace_of(parent: TraceParent) -> Trace:
-    return Trace(parent.trace_id, parent.trace_id if parent.is_sampled else None)
