@@ -53,8 +53,8 @@ def gathered(metrics: Metrics, keys: readiness.Keys | None = FRESH, **changes: o
 def test_keys_stand_as_the_metrics_and_the_last_look_say(
     metrics: Metrics, keys: readiness.Keys | None, stale: int, standing: Standing
 ) -> None:
+    metrics.key_set_stale.labels("another").set(1 - stale)
     metrics.key_set_stale.labels("main").set(stale)
-    metrics.key_set_stale.labels("other").set(1 - stale)
     assert gathered(metrics, keys).issuers[0].standing is standing
 
 
