@@ -124,10 +124,10 @@ def _metrics() -> str:
     text = [(DOCS / "metrics.head.md").read_text("utf-8").rstrip(), ""]
     text += ["| Metric | Type | Labels | Means | Several workers |", "|---|---|---|---|---|"]
     for family in metrics.registry.collect():
-        if family.name in metrics.labels:
+        if family.name in metrics.allowed:
             name = f"{family.name}_total" if family.type == "counter" else family.name
             labels = "; ".join(
-                f"`{label}`: {_words(allowed)}" for label, allowed in metrics.labels[family.name].items()
+                f"`{label}`: {_words(allowed)}" for label, allowed in metrics.allowed[family.name].items()
             )
             together = TOGETHER[metrics.gauges.get(family.name, How.SUM)]
             text.append(f"| `{name}` | {family.type} | {labels or '–'} | {family.documentation} | {together} |")

@@ -71,12 +71,13 @@ def test_routes_check_shows_the_route_that_applies_and_the_one_on_trial(file: st
     assert "stricter: /pets/**" in tried
     assert "scopes: admin" in tried
     found = json.loads(run("routes", "check", file, "GET", "/pets/7", "--json").output)
-    assert (found["route"], found["report_only"]["route"]) == ("pets", "stricter")
+    assert (found["route"], found["rule_on_trial"]["route"]) == ("pets", "stricter")
 
 
 def test_routes_check_says_nothing_of_trials_where_there_is_none(file: str) -> None:
     assert "report only" not in run("routes", "check", file, "GET", "/elsewhere").output
-    assert json.loads(run("routes", "check", file, "GET", "/elsewhere", "--json").output)["report_only"] is None
+    found = json.loads(run("routes", "check", file, "GET", "/elsewhere", "--json").output)
+    assert (found["rule_on_trial"], found["would_deny"], found["report_only"]) == (None, None, [])
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,9 @@ def test_routes_check_judges_a_token_by_what_is_enforced_alone(
 ) -> None:
     result = run("routes", "check", file, "GET", path, "--token", token(typ), "--json")
     assert result.exit_code == 0
-    assert [step["reason"] for step in json.loads(result.output)["would_deny"]] == expected
+    found = json.loads(result.output)
+    assert [step["reason"] for step in found["report_only"]] == expected
+    assert found["would_deny"] == (expected[0] if expected else None)
 
 
 def test_lint_finds_routes_on_trial_that_report_nothing_and_those_that_would_hide_others(file: str) -> None:
@@ -117,3 +120,12 @@ def test_check_config_says_what_is_not_enforced(file: str) -> None:
     assert "not enforced, only reported:" in said
     assert all(key in said for key in keys)
     assert json.loads(run("check-config", file, "--json").output)["report_only"] == [*keys, "routes[3]"]
+
+
+def test_routes_check_says_of_a_token_what_explain_does_in_the_same_members(file: str) -> None:
+    explained = json.loads(run("explain", token("JWT"), "--config", file, "--json").output)
+    checked = json.loads(run("routes", "check", file, "GET", "/elsewhere", "--token", token("JWT"), "--json").output)
+    said = explained.keys() & checked.keys()
+    assert said == {"steps", "would_deny", "report_only"}
+    assert {name: type(explained[name]) for name in said} == {name: type(checked[name]) for name in said}
+    assert (explained["would_deny"], explained["report_only"]) == (checked["would_deny"], checked["report_only"])

@@ -56,7 +56,7 @@ def test_a_text_too_long_to_be_meant_has_no_near_miss() -> None:
     ],
 )
 def test_what_was_expected_is_said_in_a_few_words(texts: list[str], said: str) -> None:
-    assert near_miss.expected(texts) == said
+    assert near_miss.listed(texts) == said
 
 
 def refused(**changes: Any) -> Rejected:

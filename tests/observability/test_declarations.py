@@ -24,7 +24,7 @@ from verifier.surfaces import ext_authz_grpc, surfaces
 from verifier.surfaces.aws_answer import FALLBACK, Mode
 
 METRICS = Metrics()
-OURS = [family for family in METRICS.registry.collect() if family.name in METRICS.labels]
+OURS = [family for family in METRICS.registry.collect() if family.name in METRICS.allowed]
 
 
 def exposed_name(family: Metric) -> str:
@@ -74,13 +74,13 @@ def test_a_time_of_the_clock_is_called_a_timestamp(family: Metric) -> None:
 
 @of_ours
 def test_its_labels_have_plain_names(family: Metric) -> None:
-    names = {*METRICS.labels[family.name]}
+    names = {*METRICS.allowed[family.name]}
     assert all(re.fullmatch(r"[a-z]+", name) for name in names)
     assert not names & {"le", "quantile", "job", "instance", "worker"}
 
 
 def test_every_metric_is_declared_or_of_a_group_that_the_library_brings() -> None:
-    others = {family.name for family in METRICS.registry.collect()} - METRICS.labels.keys()
+    others = {family.name for family in METRICS.registry.collect()} - METRICS.allowed.keys()
     assert {name for name in others if not name.startswith(tuple(OF_LIBRARIES))} == set()
 
 
@@ -112,7 +112,7 @@ def undeclared(text: str, config: Settings) -> list[tuple[str, str, str]]:
         if not family.name.startswith(tuple(OF_LIBRARIES))
         for sample in family.samples
         for label, value in sample.labels.items()
-        if label != "le" and value not in words(METRICS.labels[family.name][label], config)
+        if label != "le" and value not in words(METRICS.allowed[family.name][label], config)
     ]
 
 
@@ -202,7 +202,7 @@ def test_a_value_that_is_not_declared_would_be_noticed() -> None:
 
 
 def test_the_policies_are_those_of_aws() -> None:
-    assert METRICS.labels["verifier_aws_policies"]["policy"] == (*Mode, FALLBACK)
+    assert METRICS.allowed["verifier_aws_policies"]["policy"] == (*Mode, FALLBACK)
 
 
 def test_the_caller_that_is_refused_has_the_name_that_no_other_may_have() -> None:

@@ -47,6 +47,6 @@ def test_a_service_that_is_about_to_end_is_not_ready_whatever_a_worker_says() ->
 
 
 def test_of_each_time_the_worst_is_shown() -> None:
-    soon, late = Keys(2, 5.0, None, 1.0, 600.0, 3600.0), Keys(2, 5.0, None, 9.0, 300.0, 1800.0)
+    soon, late = Keys(2, 5.0, None, 1.0, 3600.0), Keys(2, 5.0, None, 9.0, 1800.0)
     both = of_all([replace(WELL, issuers={"main": keys}) for keys in (soon, late)], 0.0)
-    assert both.issuers["main"] == Keys(2, 5.0, None, 9.0, 300.0, 1800.0)
+    assert both.issuers["main"] == Keys(2, 5.0, None, 9.0, 1800.0)

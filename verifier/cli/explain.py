@@ -3,8 +3,9 @@
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import click
 from rich.markup import escape
@@ -24,11 +25,14 @@ from verifier.cli.common import (
 )
 from verifier.config import Settings
 from verifier.config.issuers import core_issuer
-from verifier.core import bearer, explanation, token
+from verifier.config.routes import core_routes
+from verifier.core import bearer, explanation, token, trial
 from verifier.core.issuer import Issuer, Issuers
 from verifier.core.keys import KeySet
-from verifier.core.policy import Requirement
+from verifier.core.policy import NOTHING, Requirement
 from verifier.core.reasons import Rejected
+from verifier.core.routes import Routes, Target
+from verifier.core.trial import Explanation
 from verifier.ports import SourceUnavailable
 from verifier.remote.http import HttpClient, open_session
 
@@ -65,17 +69,13 @@ def command(
     text = token_text(token, file)
     settings = settings_or_exit(config)
     demands = Requirement(scopes, (audience,) if audience else ())
-    steps, tried = run(lambda: explained(text, settings, demands, time.time() if at is None else at))
-    reason = explanation.refused_by(steps)
+    found = run(lambda: explained(text, settings, time.time() if at is None else at, demands=demands))
     if as_json:
-        members = {"allowed": reason is None, "reason": reason, "would_deny": explanation.refused_by(tried)}
-        print_json(
-            {**members, "steps": [asdict(step) for step in steps], "report_only": [asdict(one) for one in tried]}
-        )
+        print_json({"allowed": found.reason is None, "reason": found.reason, **as_members(found)})
     else:
-        print_steps(steps)
-        print_trial(tried)
-    sys.exit(YES if reason is None else NO)
+        print_steps(found.steps)
+        print_trial(found.on_trial)
+    sys.exit(YES if found.reason is None else NO)
 
 
 def token_text(argument: str | None, file: Path | None) -> str:
@@ -92,32 +92,29 @@ def token_text(argument: str | None, file: Path | None) -> str:
     return bearer.pasted(text)
 
 
-class Explained(NamedTuple):
-    """Every check of the decision, and those that fail on trial (``report_only`` of the issuer) where it allows."""
-
-    steps: tuple[explanation.Step, ...]
-    tried: tuple[explanation.Step, ...]
-
-
-async def explained(text: str, settings: Settings, demands: Requirement, now: float) -> Explained:
-    """Every check of the token, with its issuer's keys fetched for it."""
-    issuers = Issuers(core_issuer(issuer) for issuer in settings.issuers)
+async def explained(
+    text: str, settings: Settings, now: float, *, demands: Requirement = NOTHING, target: Target | None = None
+) -> Explanation:
+    """Every check of the token at ``now`` (seconds since 1970), with its issuer's keys fetched for it: by ``demands``,
+    or by the route of ``target``."""
+    configured = Issuers(core_issuer(issuer) for issuer in settings.issuers)
     keys: KeySet | str = "not asked for"
     try:
-        issuer = issuers.match(token.parse(text))
+        issuer = configured.match(token.parse(text))
         keys = await _keys(settings, issuer)
     except Rejected:
         pass  # a step says so
 
-    def by(judges: Issuers) -> tuple[explanation.Step, ...]:
-        size = settings.limits.token_bytes
-        return explanation.explain(text, judges, lambda _issuer: keys, now, max_bytes=size, demands=demands)
+    def judge(issuers: Issuers, table: Routes) -> tuple[explanation.Step, ...]:
+        explain = partial(
+            explanation.explain, text, issuers, lambda _issuer: keys, now, max_bytes=settings.limits.token_bytes
+        )
+        if target is None:
+            return explain(demands=demands)
+        rule = table.rule(target)
+        return explain(demands=rule.requirement, besides=explanation.route_step(rule))
 
-    steps = by(issuers)
-    if explanation.refused_by(steps) is not None:
-        return Explained(steps, ())
-    tried = by(Issuers(issuer.trial or issuer for issuer in issuers))
-    return Explained(steps, tuple(step for step in tried if step.outcome is explanation.Outcome.FAILS))
+    return trial.explained(judge, configured, core_routes(settings))
 
 
 async def _keys(settings: Settings, issuer: Issuer) -> KeySet | str:
@@ -128,6 +125,15 @@ async def _keys(settings: Settings, issuer: Issuer) -> KeySet | str:
         except SourceUnavailable as outage:
             return f"cannot be had: {outage.detail}"
         return fetched.keys
+
+
+def as_members(found: Explanation | None) -> dict[str, Any]:
+    """For machines. There are no ``steps`` where no token was judged."""
+    return {
+        "would_deny": None if found is None else found.would_deny,
+        "steps": None if found is None else [asdict(step) for step in found.steps],
+        "report_only": [] if found is None else [asdict(step) for step in found.on_trial],
+    }
 
 
 def print_steps(steps: tuple[explanation.Step, ...]) -> None:

@@ -12,13 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from verifier.cli.common import NO, YES, console, json_option, print_json, run, settings_or_exit
-from verifier.cli.explain import Explained, explained, print_steps, print_trial, token_text
-from verifier.config import Settings
+from verifier.cli.explain import as_members, explained, print_steps, print_trial, token_text
 from verifier.config.routes import core_routes
-from verifier.core import explanation, paths
+from verifier.core import paths
 from verifier.core.iam import Plans
 from verifier.core.policy import NOTHING, Requirement
-from verifier.core.reasons import Reason
 from verifier.core.routes import Access, Routes, Rule, Target, crossing, shadowed
 from verifier.core.verdict import Reach
 
@@ -47,37 +45,22 @@ def check(file: Path, method: str, url: str, token: str | None, as_json: bool) -
     table, target = core_routes(settings), Target(method, host, path)
     rule = table.rule(target)
     tried = rule if table.trial is None else table.trial.rule(target)
-    text = None if token is None or rule.access is Access.DENIED else token_text(token, None)
-    steps, trial = (None, ()) if text is None else _judged(text, settings, rule, tried)
-    refused = rule.access is Access.DENIED or (steps is not None and explanation.refused_by(steps) is not None)
+    found = None
+    if token is not None and rule.access is not Access.DENIED:
+        text = token_text(token, None)
+        found = run(lambda: explained(text, settings, time.time(), target=target))
     if as_json:
-        judged = {"steps": None if steps is None else [asdict(step) for step in steps]}
-        on_trial = None if tried == rule else _as_json(tried)
-        failing = [asdict(step) for step in trial]
-        print_json({**_as_json(rule), **judged, "report_only": on_trial, "would_deny": failing})
+        print_json({**_as_json(rule), **as_members(found), "rule_on_trial": None if tried == rule else _as_json(tried)})
     else:
         _print(rule, settings.default_route)
-        if steps is not None:
-            print_steps(steps)
+        if found is not None:
+            print_steps(found.steps)
         if tried != rule:
             console().print("\n[yellow]report only[/]: what would apply instead if it were enforced:")
             _print(tried, settings.default_route)
-        print_trial(trial)
-    sys.exit(NO if refused else YES)
-
-
-def _judged(text: str, settings: Settings, rule: Rule, tried: Rule) -> Explained:
-    """The checks of a token by ``rule``; and those that fail if what is on trial is enforced, ``tried`` among it."""
-    by_rule = run(lambda: explained(text, settings, rule.requirement, time.time()))
-    if tried == rule or explanation.refused_by(by_rule.steps) is not None:
-        return by_rule
-    if tried.access is Access.DENIED:
-        detail = "nobody may" if tried.refusal is None else tried.refusal.detail
-        denied = explanation.Step("route", explanation.Outcome.FAILS, "allowed", detail, Reason.ROUTE_DENIED, detail)
-        return Explained(by_rule.steps, (*by_rule.tried, denied))
-    by_tried = run(lambda: explained(text, settings, tried.requirement, time.time()))
-    failing = [step for step in by_tried.steps if step.outcome is explanation.Outcome.FAILS]
-    return Explained(by_rule.steps, (*by_rule.tried, *failing))
+        if found is not None:
+            print_trial(found.on_trial)
+    sys.exit(NO if rule.access is Access.DENIED or (found is not None and found.reason is not None) else YES)
 
 
 @command.command("lint")

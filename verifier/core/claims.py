@@ -118,7 +118,7 @@ def check_audience(claims: Mapping[str, Any], issuer: Issuer) -> tuple[str, ...]
             raise Rejected(Reason.MISSING_CLAIM, "the token has no aud")
     elif issuer.audiences is not None and issuer.audiences.isdisjoint(named):
         accepted = issuer.audiences
-        hint = near_miss.slip(near_miss.folded(accepted), named) or near_miss.expected(accepted)
+        hint = near_miss.slip(near_miss.folded(accepted), named) or near_miss.listed(accepted)
         raise Rejected(Reason.WRONG_AUDIENCE, "the aud of the token is none of those accepted here", hint)
     return named or ()
 
@@ -134,7 +134,7 @@ def check_client(claims: Mapping[str, Any], issuer: Issuer) -> tuple[str, ...]:
             f"the token names no client (expected {' or '.join(issuer.client_id_claims)})",
         )
     if not issuer.client_ids.issuperset(named):
-        hint = near_miss.expected(issuer.client_ids)
+        hint = near_miss.listed(issuer.client_ids)
         raise Rejected(Reason.WRONG_CLIENT, "the client of the token is none of those accepted here", hint)
     return named
 

@@ -91,10 +91,14 @@ class Issuers:
         if len(self._by_identifier) != sum(len(issuer.identifiers) for issuer in self._all):
             raise ValueError("two issuers share an iss")
         self._folded = near_miss.folded(self._by_identifier)
-        self._expected = near_miss.expected(self._by_identifier)
+        self._listed = near_miss.listed(self._by_identifier)
 
     def __iter__(self) -> Iterator[Issuer]:
         return iter(self._all)
+
+    def on_trial(self) -> "Issuers":
+        """Them as they would be with what is on trial enforced."""
+        return Issuers(issuer.trial or issuer for issuer in self._all)
 
     def of_opaque(self, text: str) -> tuple[Issuer, ...]:
         """The issuers to ask about a token that is no JWT, in the order in which they are asked.
@@ -121,6 +125,6 @@ class Issuers:
             raise Rejected(
                 Reason.UNTRUSTED_ISSUER,
                 "the iss of the token is none of the configured issuers (compared exactly)",
-                near_miss.slip(self._folded, (claimed,) if isinstance(claimed, str) else ()) or self._expected,
+                near_miss.slip(self._folded, (claimed,) if isinstance(claimed, str) else ()) or self._listed,
             )
         return issuer

@@ -47,7 +47,7 @@ def slip(expected: Mapping[str, str], found: Sequence[str]) -> str | None:
     return None
 
 
-def expected(texts: Iterable[str]) -> str:
+def listed(texts: Iterable[str]) -> str:
     """What of ``texts`` was expected, in a few words."""
     ordered = sorted(texts)
     shown, more = ordered[:SHOWN], len(ordered) - SHOWN

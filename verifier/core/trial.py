@@ -2,17 +2,52 @@
 
 Rules of this module:
 
-* It is asked about what is allowed already, and its answer goes into metrics and logs. Nothing is allowed or denied
-  by it, so a rule on trial can neither loosen nor tighten anything.
+* It is asked about what is allowed already, and its answer goes into metrics, logs and explanations. Nothing is allowed
+  or denied by it, so a rule on trial can neither loosen nor tighten anything.
 * The checks are those of the decision, asked with the stricter values.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from verifier.core import bearer, claims, introspection, policy, routes, signature
+from verifier.core.explanation import Outcome, Step, refused_by
 from verifier.core.identity import Identity
-from verifier.core.issuer import Issuer
+from verifier.core.issuer import Issuer, Issuers
 from verifier.core.reasons import Reason, Rejected
 from verifier.core.routes import Access, Routes, Rule, Target
 from verifier.core.verdict import Denied, Principal, WouldDeny
+
+Judge = Callable[[Issuers, Routes], tuple[Step, ...]]
+"""Every check of one decision, by these issuers and routes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """``steps`` is every check of a decision. ``on_trial`` are the checks that fail with what is on trial enforced,
+    where it allows."""
+
+    steps: tuple[Step, ...]
+    on_trial: tuple[Step, ...] = ()
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why it refuses."""
+        return refused_by(self.steps)
+
+    @property
+    def would_deny(self) -> Reason | None:
+        """Why it would refuse with what is on trial enforced, where it allows."""
+        return refused_by(self.on_trial)
+
+
+def explained(judge: Judge, issuers: Issuers, table: Routes) -> Explanation:
+    """What ``judge`` finds, as the rules are and, where that allows, with what is on trial enforced."""
+    steps = judge(issuers, table)
+    if refused_by(steps) is not None:
+        return Explanation(steps)
+    tried = judge(issuers.on_trial(), table.trial or table)
+    return Explanation(steps, tuple(step for step in tried if step.outcome is Outcome.FAILS))
 
 
 def would_deny(

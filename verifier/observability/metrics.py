@@ -57,7 +57,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.gauges = dict(OF_PROCESSES)
         """Name of a gauge → what it is for several workers."""
-        self.labels: dict[str, Labels] = {}
+        self.allowed: dict[str, Labels] = {}
         """Name of a family → its labels, and what may stand in them."""
         self._of_decisions()
         self._of_keys()
@@ -312,7 +312,7 @@ class Metrics:
 
     def _declared(self, name: str, allowed: Labels) -> str:
         full = f"verifier_{name}"
-        self.labels[full] = allowed
+        self.allowed[full] = allowed
         return full
 
 

@@ -8,7 +8,6 @@ Rules of this module:
 * Work that several decisions share has links to all of those that wait for it, and they to it.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -35,11 +34,11 @@ from opentelemetry.trace import (
 from opentelemetry.util.types import Attributes
 
 from verifier import __version__
+from verifier.core.traceparent import TraceParent
 from verifier.core.verdict import Allowed, Verdict
 from verifier.observability.log import place
 from verifier.ports import NoAnswer, NotAsked, SourceUnavailable
 
-_PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 _KNOWN_FLAGS = 0x03  # sampled, random (W3C Trace Context §3.2.2.5)
 _NOWHERE = Context()
 # No ratio of traces but the whole takes this number.
@@ -56,16 +55,10 @@ Waited = tuple[str, object]
 """What is waited for: the kind, and the issuer or the token's digest."""
 
 
-def parent_of(traceparent: str) -> SpanContext | None:
-    """Whom the header names (W3C Trace Context §3.2), if it is valid."""
-    found = _PARENT.fullmatch(traceparent)
-    if found is None:
-        return None
-    version, trace_id, span_id, flags, more = found.groups()
-    if version == "ff" or (version == "00" and more) or not int(trace_id, 16) or not int(span_id, 16):
-        return None
-    known = TraceFlags(int(flags, 16) & _KNOWN_FLAGS)
-    return SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=known)
+def context_of(parent: TraceParent) -> SpanContext:
+    """That of the span which asks."""
+    known = TraceFlags(parent.flags & _KNOWN_FLAGS)
+    return SpanContext(int(parent.trace_id, 16), int(parent.span_id, 16), is_remote=True, trace_flags=known)
 
 
 def traceparent_of(span: Span) -> str:
@@ -119,17 +112,16 @@ class Tracing:
 
         Thread(target=run, name="last spans", daemon=True).start()
 
-    def begin(self, surface: str, traceparent: str) -> Span | None:
+    def begin(self, surface: str, parent: TraceParent | None) -> Span | None:
         """The span of a request that is to be decided; None where it is not recorded.
 
         It is what the gateway waits for while it asks us, hence of the kind SERVER.
         """
-        parent = parent_of(traceparent) if traceparent and self._follows else None
         context = _NOWHERE
-        if parent is not None:
-            if self._parents_decide and not parent.trace_flags.sampled:
+        if parent is not None and self._follows:
+            if self._parents_decide and not parent.is_sampled:
                 return None
-            context = set_span_in_context(NonRecordingSpan(parent), _NOWHERE)
+            context = set_span_in_context(NonRecordingSpan(context_of(parent)), _NOWHERE)
         else:
             trace_id = self._ids.generate_trace_id()
             if trace_id & TraceIdRatioBased.TRACE_ID_LIMIT >= self._bound:
@@ -142,10 +134,10 @@ class Tracing:
         """What happens in there happens for a decision that is not recorded."""
         return self.inside(_UNRECORDED)
 
-    def names(self, span: Span, traceparent: str) -> str | None:
-        """What the log should name in the place of ``traceparent``, where ``span`` belongs to another trace."""
-        parent = parent_of(traceparent) if traceparent else None
-        followed = parent is not None and parent.trace_id == span.get_span_context().trace_id
+    def names(self, span: Span, parent: TraceParent | None) -> str | None:
+        """The ``traceparent`` that the log should name in the place of ``parent``, where ``span`` belongs to another
+        trace."""
+        followed = parent is not None and int(parent.trace_id, 16) == span.get_span_context().trace_id
         return None if followed else traceparent_of(span)
 
     @contextmanager

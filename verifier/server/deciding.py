@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from typing import NamedTuple
 
+from verifier.core import traceparent
 from verifier.core.reasons import Reason
+from verifier.core.traceparent import TraceParent
 from verifier.core.verdict import Denied, Verdict
 from verifier.engine import Engine, Question
 from verifier.observability.observer import Observer
@@ -19,8 +21,6 @@ from verifier.surfaces.surface import Answer, Asked, Exchange, Request
 
 # What a request id may be made of. No dot and not long: a token cannot travel into the log as one.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9:_=-]{1,64}", re.ASCII)
-_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?", re.ASCII)
-_SAMPLED = 0x01
 
 _UNTRUSTED = Denied(Reason.UNTRUSTED_PROXY, "this address is none of trusted_proxies, so it may not ask for others")
 _OUT_OF_TIME = Denied(
@@ -32,16 +32,6 @@ _POSING = Denied(Reason.MALFORMED_REQUEST, "the gateway must drop headers with u
 AboutToken = Callable[[bytes, str, Callable[[str], bytes]], Remembered | Verdict | None]
 """From ``Authorization``, the request's id and its headers to what is known of the token, with its ``allowed``, or to a
 verdict; None where it takes I/O. Raises ``ValueError``."""
-
-
-class Trace(NamedTuple):
-    """The ``id`` of a request's trace, if it has one; it is ``kept`` where whoever began the trace says so."""
-
-    id: str | None = None
-    kept: str | None = None
-
-
-_NO_TRACE = Trace()
 
 
 class Decided(NamedTuple):
@@ -135,9 +125,10 @@ class Decisions:
                 return known
             verdict = engine.decide_now(Question((authorization.decode("ascii"),)))
             if verdict is not None:
-                trace = _trace_of(header("traceparent").decode("latin-1"))  # any byte, once it is decided
-                observer.decided(surface, verdict, request_id, trace.id)
-                observer.took(surface, time.perf_counter() - began, trace.kept)
+                parent = parent_of(header("traceparent").decode("latin-1"))  # any byte, once it is decided
+                trace_id, kept = (None, None) if parent is None else (parent.trace_id, parent.sampled_trace_id)
+                observer.decided(surface, verdict, request_id, trace_id)
+                observer.took(surface, time.perf_counter() - began, kept)
             return verdict
 
         return ask
@@ -157,10 +148,11 @@ class Decisions:
         answer: Answer | None = None,
     ) -> Decided:
         """Tell the observer. ``name`` is what whoever asks calls the request, where its body says so."""
-        request_id, trace = _request_id(request, name), _trace(request)
+        request_id, parent = _request_id(request, name), parent_in(request)
+        trace_id, kept = (None, None) if parent is None else (parent.trace_id, parent.sampled_trace_id)
         for verdict in verdicts:
-            self._observer.decided(surface, verdict, request_id, trace.id)
-        self._observer.took(surface, time.perf_counter() - began, trace.kept)
+            self._observer.decided(surface, verdict, request_id, trace_id)
+        self._observer.took(surface, time.perf_counter() - began, kept)
         return Decided(verdicts, refused, request_id, answer)
 
     def _refused(self, request: Request) -> Denied | None:
@@ -225,15 +217,11 @@ def _names() -> Iterator[str]:
 _NAMES = _names()
 
 
-def _trace(request: Request) -> Trace:
-    """The trace that the request belongs to (W3C Trace Context §3.2)."""
+def parent_in(request: Request) -> TraceParent | None:
+    """Whose part the request is; nobody's where that is said more than once."""
     values = request.values("traceparent")
-    return _trace_of(values[0]) if len(values) == 1 else _NO_TRACE
+    return parent_of(values[0]) if len(values) == 1 else None
 
 
-def _trace_of(parent: str) -> Trace:
-    found = _TRACE_PARENT.fullmatch(parent) if parent else None
-    if found is None or found.group(1) == "0" * 32:
-        return _NO_TRACE
-    trace_id, flags = found.groups()
-    return Trace(trace_id, trace_id if int(flags, 16) & _SAMPLED else None)
+def parent_of(header: str) -> TraceParent | None:
+    return traceparent.parse(header) if header else None

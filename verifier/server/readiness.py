@@ -13,14 +13,12 @@ from verifier.surfaces.surface import Answer
 @dataclass(frozen=True, slots=True)
 class Keys:
     """Of one issuer. ``age`` is in seconds; None before they were fetched for the first time. ``next_look``: seconds
-    until they are looked for again; ``refresh`` and ``max_stale``: seconds after which that is overdue, and after which
-    they are trusted no more."""
+    until they are looked for again; ``max_stale``: seconds after which they are trusted no more."""
 
     usable: int
     age: float | None
     last_error: str | None
     next_look: float = 0.0
-    refresh: float = math.inf
     max_stale: float = math.inf
 
 
@@ -76,8 +74,7 @@ class Readiness:
 
 
 def _keys(found: KeyStatus) -> Keys:
-    freshness = found.freshness
-    return Keys(found.keys, found.age, found.last_error, found.next_look, freshness.refresh, freshness.max_stale)
+    return Keys(found.keys, found.age, found.last_error, found.next_look, found.freshness.max_stale)
 
 
 def of_all(states: Collection[State], unread: float, *, draining: bool = False) -> State:
@@ -107,7 +104,6 @@ def _worst(of_one: Collection[Keys]) -> Keys:
         age=None if math.isinf(oldest) else oldest,
         last_error=_first(keys.last_error for keys in of_one),
         next_look=max(keys.next_look for keys in of_one),
-        refresh=min(keys.refresh for keys in of_one),
         max_stale=min(keys.max_stale for keys in of_one),
     )
 

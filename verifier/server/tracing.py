@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from verifier.core.traceparent import TraceParent
 from verifier.core.verdict import Verdict
 from verifier.engine import Engine
 from verifier.observability.observer import Observer
 from verifier.remembered import Remembered
-from verifier.server.deciding import AboutToken, Decided, Decisions
+from verifier.server.deciding import AboutToken, Decided, Decisions, parent_in, parent_of
 from verifier.surfaces.identity_headers import IdentityHeaders
 from verifier.surfaces.surface import Asked, Request
 
@@ -27,13 +28,14 @@ class TracedDecisions(Decisions):
     def decide_now(
         self, request: Request, read: Callable[[Request], Asked], *, surface: str, for_gateways: bool
     ) -> Decided | None:
-        span = self._begin(surface, _traceparent(request))
+        parent = parent_in(request)
+        span = self._begin(surface, parent)
         if span is None:
             return super().decide_now(request, read, surface=surface, for_gateways=for_gateways)
         try:
             with self._tracing.inside(span):
                 decided = super().decide_now(
-                    self._named(request, span), read, surface=surface, for_gateways=for_gateways
+                    self._named(request, span, parent), read, surface=surface, for_gateways=for_gateways
                 )
         except Exception as error:
             self._tracing.failed(span, error)
@@ -51,11 +53,12 @@ class TracedDecisions(Decisions):
         for_gateways: bool,
         within: float | None = None,
     ) -> Decided:
-        span = self._begin(surface, _traceparent(request))
+        parent = parent_in(request)
+        span = self._begin(surface, parent)
         if span is None:
             with self._tracing.outside():
                 return await super().decide(request, read, surface=surface, for_gateways=for_gateways, within=within)
-        named = self._named(request, span)
+        named = self._named(request, span, parent)
         try:
             with self._tracing.inside(span):
                 decided = await super().decide(named, read, surface=surface, for_gateways=for_gateways, within=within)
@@ -71,7 +74,7 @@ class TracedDecisions(Decisions):
         def traced(
             authorization: bytes, request_id: str, header: Callable[[str], bytes]
         ) -> Remembered | Verdict | None:
-            parent = header("traceparent").decode("latin-1")
+            parent = parent_of(header("traceparent").decode("latin-1"))
             span = self._begin(surface, parent)
             if span is None:
                 return ask(authorization, request_id, header)
@@ -85,9 +88,9 @@ class TracedDecisions(Decisions):
 
         return traced
 
-    def _begin(self, surface: str, traceparent: str) -> "Span | None":
+    def _begin(self, surface: str, parent: TraceParent | None) -> "Span | None":
         try:
-            return self._tracing.begin(surface, traceparent)
+            return self._tracing.begin(surface, parent)
         except Exception as error:  # noqa: BLE001 - rule of this class
             self._observer.defect(error)
             return None
@@ -98,13 +101,7 @@ class TracedDecisions(Decisions):
         except Exception as error:  # noqa: BLE001 - rule of this class
             self._observer.defect(error)
 
-    def _named(self, request: Request, span: "Span") -> Request:
+    def _named(self, request: Request, span: "Span", parent: TraceParent | None) -> Request:
         """``request`` as part of the trace that ``span`` belongs to, so that the log names that one."""
-        own = self._tracing.names(span, _traceparent(request))
+        own = self._tracing.names(span, parent)
         return request if own is None else request._replace(headers={**request.headers, "traceparent": (own,)})
-
-
-def _traceparent(request: Request) -> str:
-    """Empty where there is none, or more than one."""
-    values = request.values("traceparent")
-    return values[0] if len(values) == 1 else ""

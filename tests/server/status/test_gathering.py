@@ -17,7 +17,7 @@ from verifier.server.status import model
 from verifier.server.status.gathering import Facts, as_json, status
 from verifier.server.status.model import Standing, Status
 
-FRESH = readiness.Keys(2, 60.0, None, next_look=400.0, refresh=600.0, max_stale=86_400.0)
+FRESH = readiness.Keys(2, 60.0, None, next_look=400.0, max_stale=86_400.0)
 
 
 @pytest.fixture
@@ -38,24 +38,28 @@ def gathered(metrics: Metrics, keys: readiness.Keys | None = FRESH, **changes: o
 
 
 @pytest.mark.parametrize(
-    ("keys", "standing"),
+    ("keys", "stale", "standing"),
     [
-        (FRESH, Standing.FRESH),
-        (replace(FRESH, last_error="refused"), Standing.FAILING),
-        (replace(FRESH, age=601.0, last_error="refused"), Standing.STALE),
-        (replace(FRESH, age=601.0), Standing.FRESH),  # the look is under way
-        (replace(FRESH, usable=0, last_error="refused"), Standing.WITHOUT_KEYS),
-        (readiness.Keys(0, None, None), Standing.WITHOUT_KEYS),
-        (None, Standing.WITHOUT_KEYS),  # no worker has come that far
+        (FRESH, 0, Standing.FRESH),
+        (replace(FRESH, last_error="refused"), 0, Standing.FAILING),
+        (replace(FRESH, age=601.0, last_error="refused"), 1, Standing.STALE),
+        (replace(FRESH, age=601.0), 0, Standing.FRESH),  # the look is under way
+        (replace(FRESH, usable=0, last_error="refused"), 0, Standing.WITHOUT_KEYS),
+        (replace(FRESH, usable=0, last_error="refused"), 1, Standing.WITHOUT_KEYS),  # another worker's serve still
+        (readiness.Keys(0, None, None), 0, Standing.WITHOUT_KEYS),
+        (None, 0, Standing.WITHOUT_KEYS),  # no worker has come that far
     ],
 )
-def test_keys_stand_as_their_age_and_the_last_look_say(
-    metrics: Metrics, keys: readiness.Keys | None, standing: Standing
+def test_keys_stand_as_the_metrics_and_the_last_look_say(
+    metrics: Metrics, keys: readiness.Keys | None, stale: int, standing: Standing
 ) -> None:
+    metrics.key_set_stale.labels("another").set(1 - stale)
+    metrics.key_set_stale.labels("main").set(stale)
     assert gathered(metrics, keys).issuers[0].standing is standing
 
 
 def test_keys_are_shown_with_their_times(metrics: Metrics) -> None:
+    metrics.key_refresh_interval.labels("main").set(600.0)
     metrics.keys_dropped.labels("main", "weak").set(2)
     metrics.keys_dropped.labels("main", "odd").set(0)
     assert gathered(metrics, replace(FRESH, last_error="eyJhbGciOi refused")).issuers[0].keys == model.Keys(
@@ -139,7 +143,7 @@ def test_redis_is_away_since_its_breaker_opened(metrics: Metrics) -> None:
 
 def test_what_is_not_measured_is_not_known(metrics: Metrics) -> None:
     service = gathered(metrics).service
-    assert (service.config_hash, service.config_reloaded_at, service.draining) == (None, None, False)
+    assert (service.config_hash, service.config_read_at, service.draining) == (None, None, False)
     assert (service.uptime_seconds, service.started_at) == (100.0, AT - 100)
 
 
@@ -148,7 +152,7 @@ def test_the_configuration_in_use_is_told_by_its_hash(metrics: Metrics) -> None:
     metrics.config_reload_time.set(AT - 60)
     metrics.config_reload_successful.set(1)
     service = gathered(metrics).service
-    assert (service.config_hash, service.config_reloaded_at) == ("00ab12cd34ef", AT - 60)
+    assert (service.config_hash, service.config_read_at) == ("00ab12cd34ef", AT - 60)
     assert not service.config_reload_refused
     metrics.config_reload_successful.set(0)
     assert gathered(metrics).service.config_reload_refused
@@ -165,11 +169,11 @@ def test_what_rules_on_trial_would_deny_is_counted_over_all_surfaces(metrics: Me
     for surface, rule, count in (("verify", "route", 2), ("batch", "route", 3), ("verify", "issuer", 9)):
         family.add_metric((surface, "main", rule, "insufficient_scope"), count)
     others = [one for one in metrics.registry.collect() if one.name != family.name]
-    assert gathered(metrics, families=(*others, family)).trials == (
+    assert gathered(metrics, families=(*others, family)).would_deny == (
         model.Trial("main", "issuer", "insufficient_scope", 9),
         model.Trial("main", "route", "insufficient_scope", 5),
     )
-    assert gathered(metrics).trials == ()
+    assert gathered(metrics).would_deny == ()
 
 
 def test_its_json_is_json_whatever_is_not_a_number(metrics: Metrics) -> None:

@@ -115,7 +115,7 @@ def test_what_is_not_known_is_left_out() -> None:
 
 
 def test_the_configuration_in_use_is_shown() -> None:
-    service = replace(WELL.service, config_hash="00ab12cd34ef", config_reloaded_at=AT - 3_600)
+    service = replace(WELL.service, config_hash="00ab12cd34ef", config_read_at=AT - 3_600)
     text = html(replace(WELL, service=service)).text
     assert "00ab12cd34ef" in text
     assert ", read 1 h ago" in text
@@ -136,7 +136,7 @@ def test_a_refusal_has_its_count_its_last_time_and_its_hint() -> None:
 
 def test_what_rules_on_trial_would_deny_has_a_part_of_its_own() -> None:
     trials = (Trial("main", "issuer", "wrong_audience", 9), Trial("", "route", "insufficient_scope", 2))
-    text = html(replace(WELL, trials=trials)).text
+    text = html(replace(WELL, would_deny=trials)).text
     assert (
         "wrong_audience 9 main, by the rule of its issuer insufficient_scope 2 no issuer, by the rule of a route"
         in text

@@ -258,7 +258,7 @@ async def test_what_rules_on_trial_would_deny_is_told_and_changes_nothing(
         assert (await told(client, fits, path="/elsewhere")).json["would_deny"] is None
         assert (await told(client, issuer.token("EdDSA", exp=1))).json["report_only"] == []
         await client.post("/verify", json={"token": token, "path": "/pets/1"})
-        trials = (await client.ops("/status.json")).json["trials"]
+        trials = (await client.ops("/status.json")).json["would_deny"]
         assert {(one["issuer"], one["rule"], one["reason"], one["count"]) for one in trials} == {
             ("main", "issuer", "wrong_audience", 1),
             ("main", "route", "insufficient_scope", 1),

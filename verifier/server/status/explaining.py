@@ -5,14 +5,16 @@ Nothing is kept of it: no cache, no log, no metric, no question to an issuer or 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from verifier.core import explanation
+from verifier.core import explanation, trial
 from verifier.core.explanation import Besides, Outcome, Step
 from verifier.core.issuer import Issuer, Issuers
 from verifier.core.keys import KeySet
 from verifier.core.policy import NOTHING
 from verifier.core.routes import Routes
 from verifier.core.token import Token
+from verifier.core.trial import Explanation
 from verifier.core.verdict import Principal
 from verifier.engine import Question
 from verifier.ports import KeySource, RevocationSource
@@ -49,15 +51,11 @@ class Explainer:
     def explain(self, question: Question) -> Explained:
         asked = explanation.only_asked(question.token or "", self.issuers)
         if asked:
-            return _explained((_word_of(asked),))
+            return _explained(Explanation((_word_of(asked),)))
         now = self.clock()
-        steps = self._steps(question, self.issuers, self.routes, now)
-        if explanation.refused_by(steps) is not None:
-            return _explained(steps)
-        stricter = Issuers(issuer.trial or issuer for issuer in self.issuers)
-        return _explained(steps, self._steps(question, stricter, self.routes.trial or self.routes, now))
+        return _explained(trial.explained(partial(self._steps, question, now), self.issuers, self.routes))
 
-    def _steps(self, question: Question, issuers: Issuers, routes: Routes, now: float) -> tuple[Step, ...]:
+    def _steps(self, question: Question, now: float, issuers: Issuers, routes: Routes) -> tuple[Step, ...]:
         """Every check, by these issuers and routes."""
         checks = [explanation.revocation_step(self.revocations.held, now), _introspection_step]
         demands = question.requirement
@@ -98,13 +96,13 @@ def _word_of(issuers: tuple[Issuer, ...]) -> Step:
     return Step("introspection", Outcome.NOT_REACHED, _NOT_ASKED, f"would be asked: {names}")
 
 
-def _explained(steps: tuple[Step, ...], tried: tuple[Step, ...] = ()) -> Explained:
-    reason, would_deny = explanation.refused_by(steps), explanation.refused_by(tried)
-    undecided = reason is None and any(step.outcome is Outcome.NOT_REACHED for step in steps)
+def _explained(found: Explanation) -> Explained:
+    reason, would_deny = found.reason, found.would_deny
+    undecided = reason is None and any(step.outcome is Outcome.NOT_REACHED for step in found.steps)
     return Explained(
         allowed=None if undecided else reason is None,
         reason=None if reason is None else str(reason),
-        steps=steps,
+        steps=found.steps,
         would_deny=None if would_deny is None else str(would_deny),
-        report_only=tuple(step for step in tried if step.outcome is Outcome.FAILS),
+        report_only=found.on_trial,
     )

@@ -1,7 +1,7 @@
 """From what a service measures and notes to its status. Pure.
 
-Everything is read from the metrics, which are put together over all workers already, and from what they cannot hold:
-texts of errors, and the denials of late. A metric that is not there is None on the page.
+Everything is read from the metrics, which are put together over all workers already, from ``/readyz``, and from what
+neither can hold: texts of errors, and the denials of late. A metric that is not there is None on the page.
 """
 
 import math
@@ -90,7 +90,7 @@ def status(facts: Facts, at: float) -> Status:
         revocations=Revocations(figures.total("revocations"), facts.shared, facts.state.unread),
         refusals=_refusals(facts.noted, figures),
         recent=tuple(map(_shown, facts.noted.denials)),
-        trials=_trials(figures),
+        would_deny=_trials(figures),
     )
 
 
@@ -120,7 +120,7 @@ def _service(facts: Facts, figures: Figures, at: float) -> Service:
         draining=facts.state.draining,
         workers=figures.total("workers"),
         config_hash=None if config is None else f"{config:012x}",
-        config_reloaded_at=figures.value("config_last_reload_success_timestamp_seconds") or None,
+        config_read_at=figures.value("config_last_reload_success_timestamp_seconds") or None,
         config_reload_refused=config is not None and figures.value("config_last_reload_successful") == 0,
     )
 
@@ -129,6 +129,7 @@ def _issuer(issuer: ConfiguredIssuer, found: readiness.Keys | None, figures: Fig
     if found is None and issuer.has_keys:
         found = _NOT_HEARD_OF
     keys = None if found is None else _keys(issuer.name, found, figures, at)
+    is_stale = figures.value("key_set_stale", issuer=issuer.name) == 1
     breaker = figures.value("introspection_breaker_open", issuer=issuer.name)
     introspection = None
     if issuer.introspection is not None:
@@ -137,7 +138,8 @@ def _issuer(issuer: ConfiguredIssuer, found: readiness.Keys | None, figures: Fig
             answered=sum(figures.total("introspections_total", issuer=issuer.name, result=r) for r in _ANSWERS),
             failed=figures.total("introspections_total", issuer=issuer.name, result="error"),
         )
-    return Issuer(issuer.name, tuple(sorted(issuer.identifiers)), _standing(keys, introspection), keys, introspection)
+    standing = _standing(keys, introspection, is_stale=is_stale)
+    return Issuer(issuer.name, tuple(sorted(issuer.identifiers)), standing, keys, introspection)
 
 
 _ANSWERS = ("active", "inactive")
@@ -150,7 +152,7 @@ def _keys(issuer: str, found: readiness.Keys, figures: Figures, at: float) -> Ke
         usable=found.usable,
         dropped=dropped,
         age_seconds=found.age,
-        refresh_seconds=_finite(found.refresh),
+        refresh_seconds=figures.value("key_refresh_interval_seconds", issuer=issuer),
         max_stale_seconds=_finite(found.max_stale),
         next_look_seconds=found.next_look,
         fetched_at=None if found.age is None else at - found.age,
@@ -158,14 +160,14 @@ def _keys(issuer: str, found: readiness.Keys, figures: Figures, at: float) -> Ke
     )
 
 
-def _standing(keys: Keys | None, introspection: Introspection | None) -> Standing:
+def _standing(keys: Keys | None, introspection: Introspection | None, *, is_stale: bool) -> Standing:
     """That of its keys; of introspection, where there are none."""
     if keys is None:
         return Standing.SILENT if introspection is not None and introspection.breaker_open else Standing.ASKED
     if keys.usable == 0:
         return Standing.WITHOUT_KEYS
-    if keys.age_seconds is not None and keys.refresh_seconds is not None and keys.age_seconds > keys.refresh_seconds:
-        return Standing.STALE if keys.last_error is not None else Standing.FRESH  # the look is under way
+    if is_stale:
+        return Standing.STALE
     return Standing.FRESH if keys.last_error is None else Standing.FAILING
 
 

@@ -30,7 +30,7 @@ class Service:
     draining: bool
     workers: int
     config_hash: str | None = None
-    config_reloaded_at: float | None = None
+    config_read_at: float | None = None
     config_reload_refused: bool = False
 
 
@@ -133,7 +133,8 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """``redis`` is None where there is none. ``recent`` are the latest refusals, the newest first."""
+    """``redis`` is None where there is none. ``recent`` are the latest refusals, the newest first.
+    ``would_deny`` is what rules on trial would deny."""
 
     at: float
     service: Service
@@ -144,4 +145,4 @@ class Status:
     revocations: Revocations
     refusals: tuple[Refusals, ...]
     recent: tuple[Denial, ...]
-    trials: tuple[Trial, ...] = ()
+    would_deny: tuple[Trial, ...] = ()

@@ -11,6 +11,7 @@ Rules of this module:
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import Any
@@ -95,14 +96,15 @@ class _Port:
         if prefers_json(request.values("accept")):
             return _with(await self.json(request), ("Vary", "Accept"))
         # Apart from the loop: the first page compiles its template.
-        return await in_file_thread(_status_page, await self._status(), self._admin_token() is not None)
+        explains = self._admin_token() is not None
+        return await in_file_thread(partial(page.status_page, await self._status(), explains=explains))
 
     async def json(self, _request: Request) -> Answer:
         return answer.as_json(200, as_json(await self._status()))
 
     async def form(self, _request: Request) -> Answer:
         if self._admin_token() is None:
-            return await in_file_thread(_explain_page, None, 404, _NO_ADMIN_TOKEN)
+            return await _refusal(404, _NO_ADMIN_TOKEN)
         return await in_file_thread(page.explain_page)
 
     async def explain_form(self, request: Request) -> Answer:
@@ -110,19 +112,19 @@ class _Port:
         given = {} if isinstance(fields, Denied) else {name: value.strip() for name, value in fields.items()}
         token = self._admin_token()
         if token is None:
-            return await in_file_thread(_explain_page, None, 404, _NO_ADMIN_TOKEN)
+            return await _refusal(404, _NO_ADMIN_TOKEN)
         try:
             if not await token.is_shown(given.get("admin", "")):
-                return await in_file_thread(_explain_page, None, 401, "That is not the admin token.")
+                return await _refusal(401, "That is not the admin token.")
         except AdminTokenUnreadable:
-            return await in_file_thread(_explain_page, None, 503, "The admin token cannot be read.")
+            return await _refusal(503, "The admin token cannot be read.")
         question = _question({name: given[name] for name in _FIELDS if given.get(name)})
         if isinstance(question, Denied):
-            return await in_file_thread(_explain_page, None, 400, f"It cannot be explained: {question.detail}.")
+            return await _refusal(400, f"It cannot be explained: {question.detail}.")
         explained = await self._source.explain(question)
         if explained is None:
-            return await in_file_thread(_explain_page, None, 503, "Nobody can explain it now: try again.")
-        return await in_file_thread(_explain_page, explained, 200, "")
+            return await _refusal(503, "Nobody can explain it now: try again.")
+        return await in_file_thread(page.explain_page, explained)
 
     async def explain_json(self, request: Request) -> Answer:
         token = self._admin_token()
@@ -167,13 +169,10 @@ def _question(members: dict[str, Any]) -> Question | Denied:
     return body.question({**members, "token": bearer.pasted(members["token"])})
 
 
-def _status_page(found: Status, explains: bool) -> Answer:
-    return page.status_page(found, explains=explains)
-
-
-def _explain_page(explained: Explained | None, status_code: int, message: str) -> Answer:
+async def _refusal(status_code: int, text: str) -> Answer:
+    """The form again, with ``text``."""
     headers = (CHALLENGE,) if status_code == 401 else ()
-    return page.explain_page(explained, status=status_code, message=message, headers=headers)
+    return await in_file_thread(partial(page.explain_page, status=status_code, message=text, headers=headers))
 
 
 def _with(made: Answer, *headers: tuple[str, str]) -> Answer:
