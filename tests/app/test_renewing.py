@@ -15,6 +15,7 @@ from cryptography import x509
 
 from tests import tls
 from tests.grpc_check import ask
+from tests.redis_servers import RedisServer
 from tests.support import ADMIN_TOKEN, AUD, Client, FakeIssuer, eventually, fake_issuer, serve, settings
 from verifier.app import Configuration, issuers, renewing
 from verifier.config import ConfigError, Problem, Settings, load
@@ -265,6 +266,32 @@ async def test_keys_are_not_fetched_again_where_nothing_about_them_changed(issue
         assert issuer.key_fetches == 2
 
 
+@pytest.mark.parametrize("how", ["another audience", "another refresh"])
+async def test_an_outage_of_the_issuer_costs_no_keys(
+    how: str, issuer: FakeIssuer, redis: RedisServer, key_file: Path
+) -> None:
+    """With Redis, where they bear a name that all replicas know."""
+    shared = {"redis": {"url": redis.url, "key_file": str(key_file)}}
+    async with renewable(main(issuer), **shared) as service:
+        assert (await service.client.verify(issuer.token("EdDSA"))).status == 200
+        await issuer.stop()
+        if how == "another audience":
+            await service.become(main(issuer, audiences=[AUD, OTHER]), **shared)
+        else:
+            await service.become(main(issuer), keys={"refresh": "5m"}, **shared)
+        assert service.events() == ["config_applied"]
+        assert (await service.client.verify(issuer.token("EdDSA", jti="1"))).status == 200
+
+
+async def test_a_shorter_time_for_old_keys_counts_at_once(issuer: FakeIssuer) -> None:
+    async with renewable(main(issuer), keys={"deadline": "100ms"}) as service:
+        assert (await service.client.verify(issuer.token("EdDSA"))).status == 200
+        await issuer.stop()
+        await asyncio.sleep(1.1)
+        await service.become(main(issuer), keys={"deadline": "100ms", "max_stale": "1s"})
+        assert (await service.client.verify(issuer.token("EdDSA"))).reason == "keys_unavailable"
+
+
 async def test_a_breaker_that_is_open_stays_open(issuer: FakeIssuer, second: FakeIssuer, secret_file: Path) -> None:
     """Introspection goes on as it is where nothing about it changed."""
     asked = {"endpoint": f"{second.url}/introspect", "client_id": "v", "client_secret_file": str(secret_file)}
@@ -299,6 +326,40 @@ async def test_a_decision_under_way_is_still_the_old_ones(issuer: FakeIssuer, se
         assert (await service.client.verify(second.token("EdDSA"))).reason == "untrusted_issuer"
         goes_on.set()
         assert (await waiting).status == 200
+
+
+async def test_a_request_whose_body_is_still_on_its_way_is_the_new_ones(issuer: FakeIssuer) -> None:
+    """Or its client could keep the old one for as long as a body may take."""
+    body = json.dumps({"token": issuer.token("EdDSA")}).encode()
+    head = f"POST /verify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    async with renewable(main(issuer)) as service:
+        assert (await service.client.verify(issuer.token("EdDSA"))).status == 200
+        host, port = service.client.service.address.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(head.encode() + body[:10])
+        await eventually(lambda: service.client.metric("verifier_requests_in_flight"))
+        await service.become(main(issuer, audiences=[OTHER]))
+        writer.write(body[10:])
+        assert b" 401 " in await reader.readline()
+        assert b"wrong_audience" in await reader.readuntil(b"}")
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_caller_who_is_known_no_more_may_not_finish_its_request(issuer: FakeIssuer, tmp_path: Path) -> None:
+    secret = tmp_path / "caller"
+    secret.write_text("0123456789abcdef")
+    head = "POST /verify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+    async with renewable(main(issuer)) as service:
+        host, port = service.client.service.address.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(head.encode())
+        await eventually(lambda: service.client.metric("verifier_requests_in_flight"))
+        await service.become(main(issuer), callers=[{"name": "a", "secret_file": str(secret)}])
+        writer.write(b"{}")
+        assert b" 403 " in await reader.readline()
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_no_request_fails_meanwhile_and_a_new_issuer_has_its_keys_from_the_first(

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from tests.support import AUD, settings
-from verifier.config import ConfigError, Settings, renewal
+from verifier.config import ConfigError, IssuerSettings, Settings, renewal
+from verifier.core.revoking import LONGEST_LEEWAY
 
 
 def made(*names: str, **changes: Any) -> Settings:
@@ -50,3 +51,14 @@ def test_the_number_of_a_configuration_is_the_same_for_the_same_and_holds_in_a_f
     assert number == renewal.digest(made())
     assert number != renewal.digest(made(drain_delay="1s"))
     assert int(float(number)) == number
+
+
+def test_no_configuration_has_a_longer_leeway_than_revocations_reckon_with() -> None:
+    bounds = IssuerSettings.model_fields["leeway"].metadata
+    assert [bound.le for bound in bounds if hasattr(bound, "le")] == [LONGEST_LEEWAY]
+
+
+def test_the_number_of_a_configuration_tells_nothing_of_a_password() -> None:
+    """Which could be tried out until the number is the same."""
+    one, other = (made(redis={"url": f"redis://u:{word}@cache", "trusted": True}) for word in ("one", "other"))
+    assert renewal.digest(one) == renewal.digest(other)

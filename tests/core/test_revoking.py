@@ -7,7 +7,7 @@ from tests.support import ISS, NOW, claims, encode, issuer
 from verifier.core.claims import LATEST
 from verifier.core.issuer import Introspect, Introspection, Issuers
 from verifier.core.revocation import Kind, Revocation
-from verifier.core.revoking import KINDS, revocation
+from verifier.core.revoking import KINDS, LONGEST_LEEWAY, revocation
 from verifier.core.token import content_digest
 
 KEEP = 1000.0
@@ -128,7 +128,7 @@ def test_a_jwt_must_be_of_the_issuer_that_is_named(iss: object) -> None:
 @pytest.mark.parametrize("named", [{}, {"issuer": "main"}, {"issuer": ISS}])
 def test_a_jwt_goes_by_its_id_until_it_is_over(named: dict[str, Any]) -> None:
     found = asked(token=jwt(jti="t1"), **named)
-    assert (found.kind, found.value, found.expires_at) == (Kind.TOKEN_ID, "t1", NOW + 300 + LEEWAY)
+    assert (found.kind, found.value, found.expires_at) == (Kind.TOKEN_ID, "t1", NOW + 300 + LONGEST_LEEWAY)
 
 
 @pytest.mark.parametrize("jti", [None, 1, [], {}, True])
@@ -138,13 +138,13 @@ def test_a_jwt_without_an_id_goes_by_its_content(jti: object) -> None:
     assert (found.kind, found.value, found.expires_at) == (
         Kind.CONTENT,
         content_digest(text, opaque=False).hex(),
-        NOW + 300 + LEEWAY,
+        NOW + 300 + LONGEST_LEEWAY,
     )
 
 
 def test_a_jwt_of_its_own_expiry_outlives_the_age_that_is_allowed() -> None:
     found = asked(token=jwt(iss="https://short.example/", exp=NOW + 900))
-    assert found.expires_at == NOW + 900 + LEEWAY
+    assert found.expires_at == NOW + 900 + LONGEST_LEEWAY
 
 
 def test_a_jwt_that_names_no_expiry_is_kept_like_the_rest() -> None:
@@ -275,7 +275,7 @@ def test_an_end_that_has_passed_is_refused(expires_at: float) -> None:
 @pytest.mark.parametrize(
     ("kind", "value"),
     [
-        (Kind.CONTENT, jwt(exp=NOW - LEEWAY)),
+        (Kind.CONTENT, jwt(exp=NOW - LONGEST_LEEWAY)),
         (Kind.CONTENT, jwt(exp=0)),
         (Kind.ISSUED_BEFORE, NOW - KEEP),
         (Kind.ISSUED_BEFORE, 0),
@@ -285,8 +285,9 @@ def test_nothing_is_revoked_that_is_over_already(kind: Kind, value: object) -> N
     assert refused(issuer="main", **{str(kind): value}) == "the last token that this could concern is over already"
 
 
-def test_a_jwt_that_the_leeway_keeps_alive_can_be_revoked() -> None:
-    assert asked(token=jwt(exp=NOW - LEEWAY + 1)).expires_at == NOW + 1
+def test_a_jwt_that_some_leeway_could_keep_alive_can_be_revoked() -> None:
+    """Whatever it is now: another configuration may have the longest that there is."""
+    assert asked(token=jwt(exp=NOW - LONGEST_LEEWAY + 1)).expires_at == NOW + 1
 
 
 @pytest.mark.parametrize(
@@ -297,8 +298,11 @@ def test_a_jwt_that_the_leeway_keeps_alive_can_be_revoked() -> None:
         (Kind.ISSUED_BEFORE, NOW - 10, NOW - 10),
     ],
 )
-def test_where_tokens_have_a_longest_age_it_says_when_the_last_is_over(kind: Kind, value: object, end: float) -> None:
-    assert asked(issuer="short", **{str(kind): value}).expires_at == end + AGE + 2 * LEEWAY + 1.0
+def test_a_longest_age_makes_it_last_longer_and_never_shorter(kind: Kind, value: object, end: float) -> None:
+    """Tomorrow's configuration may permit more."""
+    assert asked(issuer="short", **{str(kind): value}).expires_at == end + AGE + 2 * LONGEST_LEEWAY + 1.0
+    made = revocation({"issuer": "short", str(kind): value}, ISSUERS, new_id="r1", now=NOW, keep=1e6)
+    assert made.expires_at == end + 1e6
 
 
 def test_a_refusal_repeats_nothing_of_a_token() -> None:

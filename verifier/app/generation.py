@@ -95,8 +95,7 @@ async def generation(ground: Ground, settings: Settings, before: Generation | No
         sources = key_sources(settings, http, ground.observer, ground.cache, ground.store)
         asked = introspectors(settings, http, ground.calls, tracing)
         if before is not None:
-            then, now = partial(about_keys, before.settings), partial(about_keys, settings)
-            sources = {name: _kept(source, before.sources, name, then, now) for name, source in sources.items()}
+            sources = {name: _going_on(name, source, before, settings) for name, source in sources.items()}
             then, now = partial(about_answers, before.settings), partial(about_answers, settings)
             asked = {name: _kept(one, before.introspectors, name, then, now) for name, one in asked.items()}
         fresh = [source for source in sources.values() if before is None or source not in before.sources.values()]
@@ -152,6 +151,18 @@ def _offer(settings: Settings, table: RouteTable, decisions: Decisions, door: Do
         unreadable=data_port.unreadable(surfaces),
         door=door,
     )
+
+
+def _going_on(issuer: str, new: RefreshingKeys, before: Generation, settings: Settings) -> RefreshingKeys:
+    """The source that there was, where nothing about it changed; or the ``new`` one, with the keys that there were if
+    they come from the same place."""
+    known = before.sources.get(issuer)
+    if known is None or about_keys(before.settings, issuer) != about_keys(settings, issuer):
+        return new
+    if before.settings.keys == settings.keys:
+        return known
+    new.begin_with(known)
+    return new
 
 
 One = TypeVar("One")

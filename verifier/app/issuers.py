@@ -1,5 +1,6 @@
 """Whom the tokens are from: where keys are fetched, and who is asked about tokens."""
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -7,7 +8,6 @@ import aiohttp
 from verifier.app.tracing import http_client, traced_origin
 from verifier.config import IssuerSettings, Settings
 from verifier.config.issuer_settings import IntrospectionSettings
-from verifier.config.issuers import core_issuer
 from verifier.core.issuer import TENANT
 from verifier.core.keys import KeySet
 from verifier.observability.observer import Observer
@@ -76,7 +76,7 @@ def _origin(
     origin, freshness = origin_of(issuer, http), _freshness(settings, issuer)
     if store is None or isinstance(origin, origins.Files):
         return origin, freshness
-    return FleetOrigin(origin, store, core_issuer(issuer).fingerprint, freshness), fleet.patient(freshness)
+    return FleetOrigin(origin, store, _name_of_keys(issuer), freshness), fleet.patient(freshness)
 
 
 def _freshness(settings: Settings, issuer: IssuerSettings) -> Freshness:
@@ -105,11 +105,19 @@ _OF_ANSWERS = {"issuer", "introspection"}
 _OF_ACCESS = {"ca_file", "bearer_file", "allow_insecure_http"}
 
 
-def about_keys(settings: Settings, issuer: str) -> object:
-    """Everything that says how the keys of ``issuer`` are had."""
+def about_keys(settings: Settings, issuer: str) -> str:
+    """Everything that says where the keys of ``issuer`` come from."""
     found = _issuer(settings, issuer)
-    shared = settings.redis.url is not None  # under a name that stands for the whole issuer
-    return settings.keys, found if shared else found and found.model_dump(include=_OF_KEYS | _OF_ACCESS)
+    return "" if found is None else _about_keys(found)
+
+
+def _about_keys(issuer: IssuerSettings) -> str:
+    return issuer.model_dump_json(include=_OF_KEYS | _OF_ACCESS)
+
+
+def _name_of_keys(issuer: IssuerSettings) -> str:
+    """For the replicas that have them from the same place. It says nothing to those who cannot guess that."""
+    return hashlib.sha256(_about_keys(issuer).encode()).hexdigest()
 
 
 def about_answers(settings: Settings, issuer: str) -> object:

@@ -34,5 +34,9 @@ def changed_issuers(old: Settings, new: Settings) -> frozenset[str]:
 
 
 def digest(settings: Settings) -> int:
-    """A number that stands for the whole configuration: 48 bits, which a metric's value holds exactly."""
-    return int.from_bytes(hashlib.sha256(settings.model_dump_json().encode()).digest()[:6], "big")
+    """A number that stands for the whole configuration: 48 bits, which a metric's value holds exactly.
+
+    But for the address of Redis, which may hold a password that somebody could try to guess.
+    """
+    written = settings.model_dump_json(exclude={"redis": {"url"}})
+    return int.from_bytes(hashlib.sha256(written.encode()).digest()[:6], "big")

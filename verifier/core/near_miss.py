@@ -7,7 +7,7 @@ from itertools import zip_longest
 CLOSE = 0.8
 """Share of common characters from which two texts are taken for the same thing mistyped."""
 
-LONGEST = 512
+LONGEST = 160
 """Characters of a text that is looked at: it may be somebody's who wants us to be busy."""
 
 SEVERAL = "more than one of white space, slash, scheme and case differs"

@@ -16,6 +16,9 @@ _LONGEST_TOKEN = 262_144
 _SLACK = 2
 """Leeways that a token with ``max_age`` can gain: issued that much in the future, and accepted that much later."""
 
+LONGEST_LEEWAY = 600.0
+"""Seconds. Of whatever configuration comes after this one: a revocation must not end before its token does by that."""
+
 End = tuple[Kind, str | float, float]
 """What to go by, its value, and when the last token that it concerns is over (seconds since 1970)."""
 
@@ -24,8 +27,8 @@ def revocation(asked: Mapping[str, Any], issuers: Issuers, *, new_id: str, now: 
     """The revocation that ``asked`` describes: ``issuer`` (its name or its ``iss``), one of ``KINDS``, and, where
     wanted, ``reason`` and ``expires_at``.
 
-    ``keep`` is how long it stays where neither the token nor the issuer's ``max_age`` says when the last token that
-    it concerns is over, in seconds.
+    ``keep`` is how long it stays at least where the token does not say when it is over, in seconds. The issuer's
+    ``max_age`` can only make it longer: another configuration may permit more.
 
     Raises ``ValueError``, saying what was expected.
     """
@@ -37,7 +40,7 @@ def revocation(asked: Mapping[str, Any], issuers: Issuers, *, new_id: str, now: 
         raise ValueError(f"give one of {', '.join(KINDS)}")
     value = asked[str(given[0])]
     issuer = _issuer(asked.get("issuer"), value if given[0] is Kind.CONTENT else None, issuers)
-    longest = keep if issuer.max_age is None else issuer.max_age + _SLACK * issuer.leeway + 1.0
+    longest = max(keep, 0.0 if issuer.max_age is None else issuer.max_age + _SLACK * LONGEST_LEEWAY + 1.0)
     if given[0] is Kind.CONTENT:
         kind, known_by, end = _one_token(_text(value, "token", _LONGEST_TOKEN), issuer, issuers, now + longest)
     else:
@@ -94,7 +97,7 @@ def _one_token(text: str, issuer: Issuer, issuers: Issuers, end: float) -> End:
     if not issuer.has_keys:  # only its answers count, and they need not repeat what the token says
         return Kind.CONTENT, content, end
     if "exp" in claims:
-        end = _time(claims["exp"], "the exp of the token") + issuer.leeway
+        end = _time(claims["exp"], "the exp of the token") + LONGEST_LEEWAY
     if isinstance(claims.get("jti"), str):
         return Kind.TOKEN_ID, claims["jti"], end
     return Kind.CONTENT, content, end

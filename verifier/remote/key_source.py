@@ -130,6 +130,10 @@ class RefreshingKeys:
         self._opening = asyncio.create_task(self._begin_with_the_last_known(), name=f"last keys of {self._issuer}")
         self._keeper = asyncio.create_task(self._keep_fresh(), name=f"keys of {self._issuer}")
 
+    def begin_with(self, other: "RefreshingKeys") -> None:
+        """With what ``other`` knows, before ``start``. It is looked after from then on as it is here."""
+        self._fetched, self._fetched_at = other._fetched, other._fetched_at
+
     async def stop(self) -> None:
         for task in (self._opening, self._keeper, self._flight):
             if task is not None:

@@ -186,23 +186,34 @@ class HttpServer(web.Server):
             return response(self.error(status, "the request could not be processed"), close=True)
 
     async def _answer(self, request: web.BaseRequest) -> Answer:
-        path, peer = _path(request.raw_path), self.peer(request.transport)
-        shown, known = request.headers.getall(callers.HEADER, ()), self._offered.door.callers
-        if known is not None and not known.admit(peer.address, shown):
-            return self.error(403, callers.NOT_KNOWN)
-        methods = self._methods(path)
-        if methods is None:
-            return self.error(404, "nothing is served at this path")
-        route = _of_method(methods, request.method)
-        if route is None:
-            return self.error(405, "this path does not take the method", ("Allow", ", ".join(methods)))
+        offered, route = self._offered, self._route(request)
+        if isinstance(route, Answer):
+            return route
         body = b""
         if route.content_type is not None:
             taken = await self._body(request, route.content_type)
             if isinstance(taken, Answer):
                 return taken
             body = taken
+            if self._offered is not offered:  # as if all of it came now
+                route = self._route(request)
+                if isinstance(route, Answer):
+                    return route
+        path, peer = _path(request.raw_path), self.peer(request.transport)
         return await route.handle(Request(request.method, path, _headers(request), body, peer.is_trusted))
+
+    def _route(self, request: web.BaseRequest) -> Route | Answer:
+        """What serves the request, or why nothing does."""
+        shown, known = request.headers.getall(callers.HEADER, ()), self._offered.door.callers
+        if known is not None and not known.admit(self.peer(request.transport).address, shown):
+            return self.error(403, callers.NOT_KNOWN)
+        methods = self._methods(_path(request.raw_path))
+        if methods is None:
+            return self.error(404, "nothing is served at this path")
+        route = _of_method(methods, request.method)
+        if route is None:
+            return self.error(405, "this path does not take the method", ("Allow", ", ".join(methods)))
+        return route
 
     async def _body(self, request: web.BaseRequest, content_type: str) -> bytes | Answer:
         """The body, if it is of the expected type and within the bounds of size and time."""

@@ -23,6 +23,9 @@
 {{- if regexMatch "[0-9]{16}" (regexReplaceAll "\"(\\\\.|[^\"\\\\])*\"" (toJson $config) "") }}
 {{- fail "config holds a number of 16 digits or more, which Helm would round: put it into quotes, or give existingConfigMap.name" }}
 {{- end }}
+{{- if regexMatch "://[^/@]*:[^/@]*@" (dig "redis" "url" "" $config) }}
+{{- fail "config.redis.url holds a password, which everybody who may read the ConfigMap could read: leave it out and name its secret, secrets.redisPassword" }}
+{{- end }}
 {{- if and .Values.callers $config.callers }}
 {{- fail "callers and config.callers are both given: leave one of them out" }}
 {{- end }}

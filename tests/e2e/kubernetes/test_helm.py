@@ -59,6 +59,7 @@ REFUSALS = {
     "config.listen=unix:/run/verifier.sock": "a Service reaches no Unix socket",
     "env[0].name=VERIFIER__LISTEN": "env sets VERIFIER__LISTEN, which the chart sets",
     "secrets.tlsClientCa.name=ca": "secrets.tlsClientCa needs secrets.tls",
+    "config.redis.url=redis://user:secret@cache": "config.redis.url holds a password",
     "httpRoute.enabled=true": "httpRoute.parentRefs is empty",
     "config.issuers[0].required_claims.level=12345678901234567": "16 digits or more, which Helm would round",
 }
