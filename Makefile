@@ -109,8 +109,8 @@ image: ## Build the container image token-verifier:dev with Docker or Buildah, w
 	$$build -t token-verifier:dev --build-arg "REVISION=$$(git rev-parse HEAD 2>/dev/null)" .
 
 docs: $(READY) ## Write the generated parts of docs/, and the dashboards
-	$(BIN)/python -m tests.generated_docs
 	$(BIN)/python -m tests.dashboards
+	$(BIN)/python -m tests.generated_docs
 
 lock: $(READY) ## Resolve the dependencies anew (those of e2e and bench go into the same environment as those of dev)
 	$(LOCK) pyproject.toml --all-extras -o requirements/runtime.txt

@@ -249,11 +249,12 @@ _ASKING = (
     lines(
         "Turned away",
         "Before there was a question: connections refused as too many were open, TLS handshakes that failed, and "
-        "requests that HTTP itself refused, by status.",
+        "requests that HTTP itself refused, by status; and whoever did not show the admin token.",
         [
             Query(rate("verifier_connections_refused_total"), "connections"),
             Query(rate("verifier_handshakes_failed_total"), "handshakes"),
             Query(rate("verifier_http_errors_total", by="status"), "{{status}}"),
+            Query(rate("verifier_admin_refusals_total"), "no admin token"),
         ],
         "reqps",
     ),

@@ -192,3 +192,14 @@ async def test_a_token_that_cannot_be_read_is_told_when_the_service_starts(issue
     async with serve(settings({"name": "main", "issuer": issuer.url, "audiences": [AUD]}, ops=ops)) as client:
         (line,) = [line for line in client.log() if line["event"] == "file_unusable"]
     assert (line["kind"], line["detail"].startswith("cannot read")) == ("ops.admin_token_file", True)
+
+
+async def test_whoever_tries_tokens_is_counted_and_told_of_once_a_minute(client: Client) -> None:
+    for number in range(5):
+        assert (await client.admin("GET", token=f"guess-{number}")).status == 401
+    assert await client.metric("verifier_admin_refusals_total") == 5
+    (line,) = [line for line in client.log() if line["event"] == "administrator_refused"]
+    assert line["entries"] == 1
+    assert "guess" not in client.log_stream.getvalue()
+    await client.admin("GET")
+    assert await client.metric("verifier_admin_refusals_total") == 5

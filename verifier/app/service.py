@@ -21,6 +21,7 @@ from verifier.observability.observer import Observer
 from verifier.remote.http import in_file_thread
 from verifier.server import ops_port
 from verifier.server.admin import Admin
+from verifier.server.admin_token import AdminToken
 from verifier.server.http import HttpServer, Offer, Routes
 from verifier.server.listening import bind, open_http
 from verifier.server.readiness import State
@@ -69,6 +70,7 @@ async def serving(
         async def explain(question: Question) -> Explained | None:
             return made.explainer.explain(question)
 
+        token = admin_token(settings, observer)
         status = status_port.Source(
             families=families,
             state=state,
@@ -76,12 +78,12 @@ async def serving(
             issuers=lambda: made.issuers,
             shared=lambda: made.revocations.shared,
             explain=explain,
-            admin_token_file=lambda: settings.ops.admin_token_file,
+            admin_token=token,
         )
         routes = {
             **ops_port.routes(state, families),
             **status_port.routes(status),
-            **admin_routes(settings, made.revocations, lambda: made.issuers, observer),
+            **admin_routes(token, settings, made.revocations, lambda: made.issuers, observer),
         }
         ops_address = await open_ops(stack, settings, routes, observer)
         bound = await bind(settings.listen, int(settings.socket_mode, 8))
@@ -114,13 +116,23 @@ async def open_ops(stack: AsyncExitStack, settings: Settings, routes: Routes, ob
     return address
 
 
+def admin_token(settings: Settings, observer: Observer) -> AdminToken | None:
+    """None where there is nothing for the administrator."""
+    file = settings.ops.admin_token_file
+    return None if file is None else AdminToken(file, observer)
+
+
 def admin_routes(
-    settings: Settings, revocations: RevocationList, issuers: Callable[[], Issuers], observer: Observer
+    token: AdminToken | None,
+    settings: Settings,
+    revocations: RevocationList,
+    issuers: Callable[[], Issuers],
+    observer: Observer,
 ) -> Routes:
     """Those of the administrator, of which there is none without a token to demand."""
-    if settings.ops.admin_token_file is None:
+    if token is None:
         return {}
-    return Admin(settings.ops.admin_token_file, revocations, issuers, settings.revocations.keep, observer).routes()
+    return Admin(token, revocations, issuers, settings.revocations.keep, observer).routes()
 
 
 async def warn_of_files(settings: Settings, observer: Observer) -> None:

@@ -6,14 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from pathlib import Path
 
 from prometheus_client import Metric
 
 from verifier.app.assembly import observing
 from verifier.app.renewing import Configuration, Renewing
 from verifier.app.replicas import open_store, revocation_list
-from verifier.app.service import Service, admin_routes, log_serving, open_ops, warn_of_files
+from verifier.app.service import Service, admin_routes, admin_token, log_serving, open_ops, warn_of_files
 from verifier.app.workers import Workers
 from verifier.config import Settings
 from verifier.config.issuers import core_issuer
@@ -25,6 +24,7 @@ from verifier.observability.loop_delay import watching
 from verifier.observability.merging import merged
 from verifier.observability.observer import Observer
 from verifier.server import ops_port, readiness
+from verifier.server.admin_token import AdminToken
 from verifier.server.http import Routes
 from verifier.server.listening import bind, reserve
 from verifier.server.status import port as status_port
@@ -62,9 +62,10 @@ async def supervising(
         def issuers() -> Issuers:
             return Issuers(core_issuer(issuer) for issuer in workers.settings.issuers)
 
+        token = admin_token(settings, observer)
         routes = {
-            **_routes(workers, revocations, observer, issuers, lambda: settings.ops.admin_token_file),
-            **admin_routes(settings, revocations, issuers, observer),
+            **_routes(workers, revocations, observer, issuers, token),
+            **admin_routes(token, settings, revocations, issuers, observer),
         }
         ops_address = await open_ops(stack, settings, routes, observer)
         stack.push_async_callback(revocations.stop)
@@ -105,7 +106,7 @@ def _routes(
     revocations: RevocationList,
     observer: Observer,
     issuers: Callable[[], Issuers],
-    admin_token_file: Callable[[], Path | None],
+    token: AdminToken | None,
 ) -> Routes:
     """The ops port's, for all workers."""
     metrics = observer.metrics
@@ -132,6 +133,6 @@ def _routes(
         issuers=issuers,
         shared=lambda: revocations.shared,
         explain=workers.explain,
-        admin_token_file=admin_token_file,
+        admin_token=token,
     )
     return {**ops_port.routes(state, families), **status_port.routes(status)}

@@ -228,6 +228,9 @@ class Metrics:
         self.handshakes_failed = self._counter(
             "handshakes_failed", "TLS handshakes on the data port that came to nothing."
         )
+        self.administrators_refused = self._counter(
+            "admin_refusals", "Requests for the administrator that did not show the admin token."
+        )
         self.connections = self._gauge("connections", How.SUM, "Connections open on the data port.")
         self.connections_refused = self._counter("connections_refused", "Connections closed as too many were open.")
 

@@ -43,6 +43,7 @@ class Observer:
         self._trial_lines = Pace(TRIAL_LINES, clock)
         self._callers_refused = 0
         self._next_refusal_line = -math.inf
+        self._refused_administrators = Pace(1, lambda: clock() / REFUSALS_INTERVAL)
         self._lookups = {
             (tier, hit): metrics.cache_lookups.of("identity", tier, "hit" if hit else "miss")
             for tier in ("memory", "shared")
@@ -106,6 +107,13 @@ class Observer:
             self._next_refusal_line = now + REFUSALS_INTERVAL
             self.log.warning("caller_refused", address=peer, entries=self._callers_refused)
             self._callers_refused = 0
+
+    def administrator_refused(self) -> None:
+        """At most one line a minute, as above."""
+        self.metrics.administrators_refused.inc()
+        left_out = self._refused_administrators.admit()
+        if left_out is not None:
+            self.log.warning("administrator_refused", entries=left_out + 1)
 
     def file_unusable(self, name: str, detail: str) -> None:
         self.log.error("file_unusable", kind=name, detail=detail)

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Callable
 from http import HTTPStatus
-from pathlib import Path
 from time import time
 from typing import Any
 
@@ -28,13 +27,13 @@ class Admin:
 
     def __init__(
         self,
-        token_file: Path,
+        token: AdminToken,
         revocations: RevocationList,
         issuers: Callable[[], Issuers],
         keep: float,
         observer: Observer,
     ) -> None:
-        self._token = AdminToken(token_file)
+        self._token = token
         self._revocations = revocations
         self._issuers = issuers
         self._keep = keep

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from verifier.config.files import secret
+from verifier.observability.observer import Observer
 from verifier.remote.http import in_file_thread
 from verifier.server import callers
 from verifier.surfaces import answer
@@ -16,10 +17,11 @@ class AdminTokenUnreadable(Exception):  # noqa: N818 - reads as what it says
 
 
 class AdminToken:
-    """``file`` is read each time, so that a new token is noticed."""
+    """``file`` is read each time, so that a new token is noticed. The ``observer`` is told of tokens that are none."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, observer: Observer) -> None:
         self._file = file
+        self._observer = observer
 
     async def is_shown(self, shown: str) -> bool:
         """Whether this is it. Raises ``AdminTokenUnreadable``."""
@@ -27,7 +29,10 @@ class AdminToken:
             expected = secret(await in_file_thread(self._file.read_bytes))
         except (OSError, ValueError):
             raise AdminTokenUnreadable from None
-        return callers.is_secret(shown, callers.digest(expected))
+        is_ours = callers.is_secret(shown, callers.digest(expected))
+        if not is_ours:
+            self._observer.administrator_refused()
+        return is_ours
 
     async def refusal(self, request: Request) -> Answer | None:
         """The answer to whoever does not show it in ``Authorization``; None for who does."""

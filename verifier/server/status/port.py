@@ -12,7 +12,6 @@ Rules of this module:
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from time import time
 from typing import Any
 
@@ -53,7 +52,7 @@ class Source:
     issuers: Callable[[], Issuers]
     shared: Callable[[], bool]
     explain: Callable[[Question], Awaitable[Explained | None]]
-    admin_token_file: Callable[[], Path | None]
+    admin_token: AdminToken | None
 
 
 def routes(source: Source) -> Routes:
@@ -96,21 +95,21 @@ class _Port:
         if prefers_json(request.values("accept")):
             return _with(await self.json(request), ("Vary", "Accept"))
         # Apart from the loop: the first page compiles its template.
-        explains = self._admin_token() is not None
+        explains = self._source.admin_token is not None
         return await in_file_thread(partial(page.status_page, await self._status(), explains=explains))
 
     async def json(self, _request: Request) -> Answer:
         return answer.as_json(200, as_json(await self._status()))
 
     async def form(self, _request: Request) -> Answer:
-        if self._admin_token() is None:
+        if self._source.admin_token is None:
             return await _refusal(404, _NO_ADMIN_TOKEN)
         return await in_file_thread(page.explain_page)
 
     async def explain_form(self, request: Request) -> Answer:
         fields = body.form(request.body)
         given = {} if isinstance(fields, Denied) else {name: value.strip() for name, value in fields.items()}
-        token = self._admin_token()
+        token = self._source.admin_token
         if token is None:
             return await _refusal(404, _NO_ADMIN_TOKEN)
         try:
@@ -127,7 +126,7 @@ class _Port:
         return await in_file_thread(page.explain_page, explained)
 
     async def explain_json(self, request: Request) -> Answer:
-        token = self._admin_token()
+        token = self._source.admin_token
         if token is None:
             return answer.http_error(404, "set ops.admin_token_file, and tokens can be explained here")
         refusal = await token.refusal(request)
@@ -141,10 +140,6 @@ class _Port:
         if explained is None:
             return answer.http_error(503, "nobody can explain it now", ("Retry-After", "1"))
         return answer.as_json(200, asdict(explained))
-
-    def _admin_token(self) -> AdminToken | None:
-        file = self._source.admin_token_file()
-        return None if file is None else AdminToken(file)
 
     async def _status(self) -> Status:
         families, state = tuple(await self._source.families()), await self._source.state()
