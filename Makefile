@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 FUZZ_EXAMPLES ?= 50000
+# Tests wait more than they work.
+JOBS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-find-links \
 	--custom-compile-command "make lock" --upgrade
 
@@ -31,7 +33,7 @@ run: $(READY) ## Start the service with a development issuer, and print lines to
 	@$(BIN)/verifier dev
 
 test: $(READY) ## Run the whole suite; core/ must be covered to the last branch
-	$(BIN)/pytest -n auto --cov --cov-report=
+	$(BIN)/pytest -n $(JOBS) --cov --cov-report=
 	$(BIN)/coverage report --include='verifier/core/*' --fail-under=100 --skip-covered
 	@$(BIN)/coverage report | tail -n 1
 

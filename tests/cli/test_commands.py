@@ -45,7 +45,8 @@ def write(tmp_path: Path, **changes: Any) -> Path:
         **changes,
     }
     path = tmp_path / "verifier.yaml"
-    path.write_text(yaml.safe_dump({"issuers": [issuer], "listen": "127.0.0.1:0", "ops": {"listen": "127.0.0.1:0"}}))
+    common = {"listen": "127.0.0.1:0", "ops": {"listen": "127.0.0.1:0"}, "drain_delay": "0s"}
+    path.write_text(yaml.safe_dump({"issuers": [issuer], **common}))
     return path
 
 

@@ -71,10 +71,14 @@ async def test_a_default_that_the_image_changes_comes_after_the_file(
 
 
 @pytest.mark.parametrize("content", ["", "[", "ops: 3", "other: {}", "ops: {}", b"\xff"])
-async def test_a_file_that_says_nothing_about_it_means_the_default(content: str | bytes, tmp_path: Path) -> None:
+async def test_a_file_that_says_nothing_about_it_means_the_default(
+    content: str | bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"127.0.0.1:{free_port()}"  # where nobody is, as somebody may be at the real one
+    monkeypatch.setenv("VERIFIER_DEFAULT__OPS__LISTEN", address)
     file = tmp_path / "verifier.yaml"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert "127.0.0.1:9090" in (await health("--config", str(file))).output
+    assert address in (await health("--config", str(file))).output
 
 
 @pytest.mark.parametrize("address", ["here", "here:port", "127.0.0.1:99999"])

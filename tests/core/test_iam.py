@@ -19,7 +19,7 @@ from verifier.core.reasons import Rejected
 from verifier.core.routes import Access, Route, Routes, Target, check_access, parse
 from verifier.core.verdict import Principal
 
-EXAMPLES = int(os.environ.get("IAM_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("IAM_EXAMPLES", "120"))
 HOST = "api.example"
 ANY_CASE = frozenset({Form.LETTER_CASE})
 ORDINARY = re.compile(r"(/(?!\.{1,2}(?:/|\Z))[^/%;\\#]+)*/?")

@@ -299,7 +299,7 @@ def streams(draw: st.DrawFn) -> list[bytes]:
     return [whole[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(whole)], strict=True) if begin < end]
 
 
-@settings(max_examples=int(os.environ.get("LANE_EXAMPLES", "400")), derandomize=True, deadline=None)
+@settings(max_examples=int(os.environ.get("LANE_EXAMPLES", "250")), derandomize=True, deadline=None)
 @given(st.lists(streams(), min_size=1, max_size=3))
 def test_the_same_bytes_get_the_same_answers_with_the_lane_and_without(connections: list[list[bytes]]) -> None:
     async def compare() -> None:
