@@ -306,7 +306,7 @@ async def serve(made: Settings, configuration: Configuration | None = None) -> A
         yield Client(service, http, stream)
 
 
-async def eventually(holds: Callable[[], Any], within: float = 5.0) -> None:
+async def eventually(holds: Callable[[], Any], within: float = 15.0) -> None:
     """Wait until ``holds()`` is true; fails after ``within`` seconds."""
     async with asyncio.timeout(within):
         while True:
