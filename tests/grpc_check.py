@@ -5,11 +5,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
-from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
+from google.protobuf.message import Message
 
 from tests.support import AUD, Client, FakeIssuer, serve, settings
+from verifier.surfaces.ext_authz_messages import CheckRequest, CheckResponse
 
-Call = grpc.aio.UnaryUnaryMultiCallable[bytes, CheckResponse]
+Call = grpc.aio.UnaryUnaryMultiCallable[bytes, Any]
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
 # google.rpc.Code
 UNAUTHENTICATED, INVALID_ARGUMENT, PERMISSION_DENIED, UNAVAILABLE = 16, 3, 7, 14
@@ -20,7 +21,7 @@ ROUTES = [
 ]
 
 
-def check_request(method: str, host: str, target: str, headers: Iterable[tuple[str, str]] = ()) -> CheckRequest:
+def check_request(method: str, host: str, target: str, headers: Iterable[tuple[str, str]] = ()) -> Any:
     """As Envoy makes it with ``encode_raw_headers``: names in lower case, every value by itself."""
     made = CheckRequest()
     http = made.attributes.request.http
@@ -35,7 +36,7 @@ def _text(target: str) -> str:
     return target.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\ufffd", "!")
 
 
-async def check(address: str, asked: CheckRequest | bytes, **options: Any) -> CheckResponse:
+async def check(address: str, asked: Message | bytes, **options: Any) -> Any:
     """The answer of the gRPC port at ``address``; the channel ends with it."""
     raw = asked if isinstance(asked, bytes) else asked.SerializeToString()
     async with grpc.aio.insecure_channel(address) as channel:
@@ -66,6 +67,6 @@ async def ask(client: Client, token: str | None = None, target: str = "/pets", *
     return await check(address(client), check_request("GET", "api.example", target, sent))
 
 
-def refused(answer: CheckResponse, code: int, status: int, reason: str) -> bool:
+def refused(answer: Any, code: int, status: int, reason: str) -> bool:
     found = (answer.status.code, answer.status.message, answer.denied_response.status.code)
     return found == (code, reason, status) and f'"reason":"{reason}"' in answer.denied_response.body

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from google.protobuf.json_format import MessageToDict
 
 from tests.grpc_check import (
@@ -24,6 +23,7 @@ from tests.grpc_check import (
 )
 from tests.support import AUD, Client, FakeIssuer
 from verifier.core.reasons import Reason
+from verifier.surfaces.ext_authz_messages import OVERWRITE_IF_EXISTS_OR_ADD
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ async def test_an_allow_replaces_the_identity_headers_and_removes_those_that_say
         "X-Auth-Expires": "2000000000",
     }
     actions = {one.append_action for one in answer.ok_response.headers}
-    assert actions == {HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD}
+    assert actions == {OVERWRITE_IF_EXISTS_OR_ADD}
     assert list(answer.ok_response.headers_to_remove) == ["X-Auth-Client-Id", "X-Auth-Omitted"]
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,6 +29,7 @@ from verifier.server.deciding import Decisions
 from verifier.server.http import Door, Offer
 from verifier.server.status.explaining import Explainer
 from verifier.server.tracing import TracedDecisions
+from verifier.server.turn import Turn
 from verifier.store.memory import MemoryCache
 from verifier.store.revocations import RevocationList
 from verifier.surfaces.identity_headers import IdentityHeaders
@@ -52,6 +53,7 @@ class Ground:
     session: aiohttp.ClientSession
     calls: aiohttp.ClientSession
     clock: Callable[[], float]
+    turn: Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ async def generation(ground: Ground, settings: Settings, before: Generation | No
             ),
             cache=ground.cache,
             observer=ground.observer,
-            limits=engine_limits(settings, ground.store),
+            limits=replace(engine_limits(settings, ground.store), has_time=ground.turn.has_time),
             clock=ground.clock,
             routes=table,
         )

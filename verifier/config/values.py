@@ -134,7 +134,7 @@ def network(value: str) -> str:
 
 def grpc_is_there(value: str) -> str:
     """Raises ``ValueError`` where the extra is not installed."""
-    if find_spec("grpc") is None or find_spec("envoy") is None:
+    if find_spec("grpc") is None or find_spec("grpc_health") is None:
         raise ValueError(
             "needs the extra grpc: pip install '.[grpc]' in the project's folder, into the environment of this command"
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import grpc
-from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
+from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1.health import OVERALL_HEALTH
 from grpc_health.v1.health import aio as health
@@ -23,6 +23,7 @@ from verifier.server.deciding import Decisions
 from verifier.server.flight import Flight
 from verifier.server.listening import LAST_WRITES, SocketFile
 from verifier.surfaces import answer, ext_authz_grpc
+from verifier.surfaces.ext_authz_messages import CheckResponse
 
 HEALTH_INTERVAL = 0.5
 """Seconds between two looks at whether we are ready."""
@@ -49,7 +50,7 @@ class Check:
         self._is_trusted = is_trusted
         self._admit = admit
 
-    async def answer(self, raw: bytes, context: "grpc.aio.ServicerContext[bytes, CheckResponse]") -> CheckResponse:
+    async def answer(self, raw: bytes, context: "grpc.aio.ServicerContext[bytes, Message]") -> Message:
         """``raw`` is not read by gRPC: what it cannot read, it would answer with an error, which may pass."""
         try:
             asking = peer(context.peer())
@@ -79,7 +80,7 @@ class GrpcPort:
         self._is_ready = is_ready
         self._health = health.HealthServicer()
         self._server = grpc.aio.server(options=_options(connections, shared=shared))
-        handler: grpc.RpcMethodHandler[bytes, CheckResponse] = grpc.unary_unary_rpc_method_handler(
+        handler: grpc.RpcMethodHandler[bytes, Message] = grpc.unary_unary_rpc_method_handler(
             self._answer, response_serializer=CheckResponse.SerializeToString
         )
         self._server.add_generic_rpc_handlers(
@@ -120,7 +121,7 @@ class GrpcPort:
         if self._file is not None:
             self._file.remove()
 
-    async def _answer(self, raw: bytes, context: "grpc.aio.ServicerContext[bytes, CheckResponse]") -> CheckResponse:
+    async def _answer(self, raw: bytes, context: "grpc.aio.ServicerContext[bytes, Message]") -> Message:
         with self._flight:
             return await self.check.answer(raw, context)
 
@@ -153,7 +154,7 @@ class GrpcPort:
             await self._health.set(service, status)
 
 
-def _secrets(context: "grpc.aio.ServicerContext[bytes, CheckResponse]") -> list[str]:
+def _secrets(context: "grpc.aio.ServicerContext[bytes, Message]") -> list[str]:
     """What the caller shows; gRPC has names in lower case."""
     return [str(value) for name, value in context.invocation_metadata() or () if name == callers.HEADER]
 

@@ -19,6 +19,7 @@ _PARTS = frozenset(
         "aws_event",
         "body",
         "ext_authz_grpc",
+        "ext_authz_messages",
         "forwarded",
         "identity_headers",
         "openapi",

@@ -9,17 +9,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
-from envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
-from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse
-from envoy.type.v3.http_status_pb2 import HttpStatus
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.struct_pb2 import Struct
-from google.rpc.status_pb2 import Status
 
 from verifier.core.reasons import Family
 from verifier.core.verdict import Denied, Principal, Verdict
 from verifier.surfaces import answer, forwarded
+from verifier.surfaces.ext_authz_messages import (
+    OVERWRITE_IF_EXISTS_OR_ADD,
+    CheckRequest,
+    CheckResponse,
+    DeniedHttpResponse,
+    HeaderValue,
+    HeaderValueOption,
+    HttpStatus,
+    OkHttpResponse,
+    Status,
+)
 from verifier.surfaces.forwarded import Told
 from verifier.surfaces.identity_headers import IdentityHeaders
 from verifier.surfaces.surface import Answer, Request
@@ -86,7 +92,7 @@ def told(request: Request) -> Told | Denied:
 read = forwarded.reader(told)
 
 
-def write(verdict: Verdict, identity: IdentityHeaders, request_id: str) -> CheckResponse:
+def write(verdict: Verdict, identity: IdentityHeaders, request_id: str) -> Message:
     """The answer to Envoy. Who is refused is told the ``request_id``, which is in the log.
 
     An allow sets the identity headers that say something and removes the others. Whatever is no allow is a denial to
@@ -102,14 +108,14 @@ def write(verdict: Verdict, identity: IdentityHeaders, request_id: str) -> Check
     return CheckResponse(status=Status(code=_OK), ok_response=allow, dynamic_metadata=_metadata(verdict.principal))
 
 
-def unknown_caller(answered: Answer) -> CheckResponse:
+def unknown_caller(answered: Answer) -> Message:
     """``answered`` to whoever may not ask. No reason: nothing was decided about a token."""
     return CheckResponse(
         status=Status(code=CODE[Family.INSUFFICIENT], message="unknown caller"), denied_response=_denied(answered)
     )
 
 
-def _refusal(denied: Denied, request_id: str) -> CheckResponse:
+def _refusal(denied: Denied, request_id: str) -> Message:
     return CheckResponse(
         status=Status(code=CODE[denied.family], message=str(denied.reason)),
         denied_response=_denied(answer.refusal(denied), ("X-Request-Id", request_id)),
@@ -117,7 +123,7 @@ def _refusal(denied: Denied, request_id: str) -> CheckResponse:
     )
 
 
-def _denied(answered: Answer, *headers: tuple[str, str]) -> DeniedHttpResponse:
+def _denied(answered: Answer, *headers: tuple[str, str]) -> Message:
     return DeniedHttpResponse(
         status=HttpStatus(code=answered.status),
         headers=_options([*answered.headers, *headers]),
@@ -125,7 +131,7 @@ def _denied(answered: Answer, *headers: tuple[str, str]) -> DeniedHttpResponse:
     )
 
 
-def _headers(http: AttributeContext.HttpRequest) -> dict[str, list[str]]:
+def _headers(http: Any) -> dict[str, list[str]]:
     """By lower-case name, those of HTTP/2 (``:path``) among them."""
     raw = [(one.key, one.raw_value.decode("utf-8", "surrogateescape") or one.value) for one in http.header_map.headers]
     headers: dict[str, list[str]] = {}
@@ -138,11 +144,11 @@ def _only(values: Sequence[str]) -> str:
     return values[0] if len(values) == 1 else ""
 
 
-def _options(headers: Iterable[tuple[str, str]]) -> list[HeaderValueOption]:
+def _options(headers: Iterable[tuple[str, str]]) -> list[Message]:
     """In the place of whatever has the same name."""
-    overwrite = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
     return [
-        HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=overwrite) for name, value in headers
+        HeaderValueOption(header=HeaderValue(key=name, value=value), append_action=OVERWRITE_IF_EXISTS_OR_ADD)
+        for name, value in headers
     ]
 
 

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import grpc
-from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 
 from tests.gateway_table import IDENTITY, TOKENS, configuration
 from tests.grpc_check import CHECK
 from tests.support import AUD, FakeIssuer, free_port, opaque_issuer, private_key, public_jwk
+from verifier.surfaces.ext_authz_messages import CheckRequest
 
 Headers = list[tuple[str, str]]
 Owner = TypeVar("Owner")
