@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support import settings
 from verifier.config import ConfigError, Problem, Settings, load
 
 GOOD: dict[str, Any] = {"name": "main", "issuer": "https://issuer.example/", "audiences": ["https://api.example"]}
@@ -394,3 +395,18 @@ def test_one_worker_may_serve_grpc_on_a_unix_socket(tmp_path: Path) -> None:
 def test_ports_that_the_system_chooses_are_never_the_same(tmp_path: Path) -> None:
     any_port = {"listen": "127.0.0.1:0"}
     assert loaded(tmp_path, **any_port, ops=any_port, grpc=any_port).listen == "127.0.0.1:0"
+
+
+@pytest.mark.parametrize(
+    "listen", ["127.0.0.1:80800", "127.0.0.1:65536", "127.0.0.1", ":", "here:port", "127.0.0.1:-1"]
+)
+def test_what_is_no_address_is_refused_with_one_that_is(listen: str) -> None:
+    """Sockets would take the rest of a port that is too large."""
+    with pytest.raises(ValueError, match=r"expected host:port, such as 127\.0\.0\.1:8080"):
+        settings({"name": "a", "issuer": "https://a.example", "audiences": ["b"]}, listen=listen)
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:65535", ":0", "[::1]:8080", "localhost:80"])
+def test_what_is_an_address_is_taken(listen: str) -> None:
+    made = settings({"name": "a", "issuer": "https://a.example", "audiences": ["b"]}, listen=listen)
+    assert made.listen == listen

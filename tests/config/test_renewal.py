@@ -62,3 +62,7 @@ def test_the_number_of_a_configuration_tells_nothing_of_a_password() -> None:
     """Which could be tried out until the number is the same."""
     one, other = (made(redis={"url": f"redis://u:{word}@cache", "trusted": True}) for word in ("one", "other"))
     assert renewal.digest(one) == renewal.digest(other)
+
+
+def test_replicas_that_listen_elsewhere_have_the_same_number() -> None:
+    assert renewal.digest(made()) == renewal.digest(made(listen="127.0.0.1:1", ops={"listen": "127.0.0.1:2"}))

@@ -208,3 +208,15 @@ async def test_a_denial_is_logged_with_its_trace(header: str, expected: str | No
         (line,) = [line for line in client.log() if line.get("reason")]
         assert line.get("trace_id") == expected
         assert "eyJ" not in json.dumps(line)
+
+
+async def test_connections_of_the_last_one_that_linger_are_no_obstacle_to_several_workers() -> None:
+    """The side that closed first keeps the address of each for a minute."""
+    with socket.create_server(("127.0.0.1", 0)) as last:
+        address = last.getsockname()
+        with socket.create_connection(address) as client:
+            accepted, _ = last.accept()
+            accepted.close()
+            assert client.recv(1) == b""
+    bound = await bind(f"127.0.0.1:{address[1]}", 0o600, workers=2)
+    bound.close()

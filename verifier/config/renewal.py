@@ -36,7 +36,10 @@ def changed_issuers(old: Settings, new: Settings) -> frozenset[str]:
 def digest(settings: Settings) -> int:
     """A number that stands for the whole configuration: 48 bits, which a metric's value holds exactly.
 
-    But for the address of Redis, which may hold a password that somebody could try to guess.
+    But for addresses: each replica may listen at one of its own, and that of Redis may hold a password that somebody
+    could try to guess.
     """
-    written = settings.model_dump_json(exclude={"redis": {"url"}})
+    written = settings.model_dump_json(
+        exclude={"listen": True, "ops": {"listen"}, "grpc": {"listen"}, "redis": {"url"}}
+    )
     return int.from_bytes(hashlib.sha256(written.encode()).digest()[:6], "big")

@@ -18,7 +18,7 @@ from verifier.config import rules, values
 from verifier.core.algorithms import KEY_TYPE
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
-Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]*):\d{1,5}$")]
+Address = Annotated[str, AfterValidator(values.address), Field(json_schema_extra={"pattern": values.ADDRESS.pattern})]
 SocketPath = Annotated[str, StringConstraints(pattern=r"^unix:/.{1,100}$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
 TokenType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$&^_.+/-]+$")]

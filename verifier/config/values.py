@@ -56,6 +56,10 @@ def known_algorithm(value: Any) -> Any:
     return value
 
 
+ADDRESS = re.compile(
+    r"^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]*):"
+    r"(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{1,4})$"
+)
 HOST = re.compile(r"^(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*$|^\[[0-9a-f:.]+\]$")
 _IAM_OPERATORS = frozenset(
     f"{kind}{how}"
@@ -68,6 +72,13 @@ _IAM_OPERATORS = frozenset(
     }.items()
     for how in hows
 )
+
+
+def address(value: str) -> str:
+    """Raises ``ValueError`` for what is no address to listen at."""
+    if ADDRESS.fullmatch(value) is None:
+        raise ValueError(f"expected host:port, such as 127.0.0.1:8080 or [::1]:8080, port 0 to 65535, found {value!r}")
+    return value
 
 
 def host(value: str) -> str:

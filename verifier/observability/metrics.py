@@ -271,7 +271,10 @@ class Metrics:
 
     def _of_the_configuration(self) -> None:
         self.config_hash = self._gauge(
-            "config_hash", How.MAX, "A number that stands for the configuration in use: equal where replicas agree."
+            "config_hash",
+            How.MAX,
+            "A number that stands for the configuration in use, without addresses and what files hold: equal where "
+            "replicas agree.",
         )
         results = ("applied", "unchanged", "refused")
         self.config_reloads = self._counter(

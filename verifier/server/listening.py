@@ -228,7 +228,11 @@ def _reserved(places: Iterable[_Place]) -> Iterator[list[_Place]]:
         for family, address in taken:
             one = keeping.enter_context(socket.socket(family))
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            one.bind(address)
+            try:
+                one.bind(address)
+            except OSError:  # connections of the last service linger; this keeps nobody out until workers listen
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                one.bind(address)
         yield taken
 
 

@@ -26,6 +26,9 @@
 {{- if regexMatch "://[^/@]*:[^/@]*@" (dig "redis" "url" "" $config) }}
 {{- fail "config.redis.url holds a password, which everybody who may read the ConfigMap could read: leave it out and name its secret, secrets.redisPassword" }}
 {{- end }}
+{{- if and (dig "redis" "url" "" $config) (not (or .Values.secrets.redisKey.name (dig "redis" "key_file" "" $config) (dig "redis" "trusted" false $config))) }}
+{{- fail "config.redis.url needs secrets.redisKey, the key that entries are sealed with: openssl rand -base64 32" }}
+{{- end }}
 {{- if and .Values.callers $config.callers }}
 {{- fail "callers and config.callers are both given: leave one of them out" }}
 {{- end }}
