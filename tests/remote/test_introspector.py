@@ -958,11 +958,11 @@ async def test_a_token_that_alone_takes_too_long_is_no_failure_of_the_issuer(
 
 async def test_calls_that_got_their_turn_late_are_no_failures_of_the_issuer(asking: Asking, issuer: FakeIssuer) -> None:
     async def slow(_request: web.Request) -> web.Response:
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(1.0)
         return web.json_response({"active": False})
 
     issuer.fault = slow
-    introspection = asking(max_calls=FAILURES, deadline=0.8)
+    introspection = asking(max_calls=FAILURES, deadline=1.7)
     found = await asyncio.gather(*(introspection.ask("opaque") for _ in range(2 * FAILURES)), return_exceptions=True)
     assert [isinstance(one, SourceUnavailable) for one in found] == [False] * FAILURES + [True] * FAILURES
     assert not introspection.breaker_is_open
