@@ -124,7 +124,7 @@ class EngineObserver(Protocol):
 class Limits:
     """``token_bytes``: the longest token looked at. ``waiting``: decisions that may wait for one issuer at once.
 
-    ``has_time`` says whether there is time for another signature now; a token that waited for something has waited
+    ``has_room`` says whether there is room for another signature now; a token that waited for something has waited
     enough.
     ``shared_for`` is how long, in seconds, an identity that a signature made stays with the other replicas, and
     ``shared_algorithms`` are those for which they are asked.
@@ -134,7 +134,7 @@ class Limits:
     waiting: int = 1_024
     shared_algorithms: frozenset[str] = frozenset()
     shared_for: float = 300.0
-    has_time: Callable[[], bool] = lambda: True
+    has_room: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A turn of the event loop has so much time for signatures."""
+"""A turn of the event loop has room for so many signatures."""
 
 import asyncio
 
@@ -9,31 +9,18 @@ from tests.support import AUD, FakeIssuer, eventually, serve, settings
 from verifier.server.turn import Turn
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-async def test_it_has_time_until_it_is_used_up_and_the_next_one_has_its_own() -> None:
-    clock = Clock()
-    turn = Turn(1.0, clock)
-    clock.now = 100.0  # whatever came before
-    assert turn.has_time()
-    clock.now = 100.9
-    assert turn.has_time()
-    clock.now = 101.0
-    assert not turn.has_time()
+async def test_it_has_room_until_it_is_full_and_the_next_one_has_its_own() -> None:
+    turn = Turn(2)
+    assert [turn.has_room() for _ in range(4)] == [True, True, False, False]
     await asyncio.sleep(0)
-    assert turn.has_time()
+    assert turn.has_room()
 
 
 @pytest.fixture
 def turn(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
-    """Whether there is time."""
-    made = {"has_time": True}
-    monkeypatch.setattr(Turn, "has_time", lambda _: made["has_time"])
+    """Whether there is room."""
+    made = {"has_room": True}
+    monkeypatch.setattr(Turn, "has_room", lambda _: made["has_room"])
     return made
 
 
@@ -43,7 +30,7 @@ async def test_new_tokens_beyond_it_are_turned_away_and_known_ones_are_not(
     known = issuer.token("EdDSA")
     async with serve(settings({"name": "main", "issuer": issuer.url, "audiences": [AUD]})) as client:
         assert (await client.verify(known)).status == 200
-        turn["has_time"] = False
+        turn["has_room"] = False
         new = await client.verify(issuer.token("EdDSA", jti="new"))
         assert (new.status, new.reason, new.headers["Retry-After"]) == (503, "overloaded", "1")
         assert (await client.verify(known)).status == 200
@@ -62,6 +49,6 @@ async def test_whoever_has_waited_for_keys_has_waited_enough(issuer: FakeIssuer,
     async with serve(settings(main)) as client:
         asking = asyncio.create_task(client.verify(issuer.token("EdDSA")))
         await eventually(lambda: client.metric("verifier_decisions_waiting", issuer="main"))
-        turn["has_time"] = False
+        turn["has_room"] = False
         goes_on.set()
         assert (await asking).status == 200

@@ -114,7 +114,7 @@ async def generation(ground: Ground, settings: Settings, before: Generation | No
             ),
             cache=ground.cache,
             observer=ground.observer,
-            limits=replace(engine_limits(settings, ground.store), has_time=ground.turn.has_time),
+            limits=replace(engine_limits(settings, ground.store), has_room=ground.turn.has_room),
             clock=ground.clock,
             routes=table,
         )

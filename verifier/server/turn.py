@@ -1,30 +1,24 @@
-"""How long one turn of the event loop may go on with expensive work."""
+"""How much expensive work one turn of the event loop may take on."""
 
 import asyncio
-from collections.abc import Callable
-from time import thread_time
 
-FOR_SIGNATURES = 0.05
-"""Seconds of processor time: some five hundred signatures. Whoever asks about a token that is known waits no longer for
-those who ask about new ones."""
+SIGNATURES = 512
+"""Of one turn: some 40 ms. Whoever asks about a token that is known waits no longer for those with new ones."""
 
 
 class Turn:
-    """Begins with the first question about it, and ends with the turn of the loop. ``clock`` gives seconds of this
-    thread's processor time: what the machine does meanwhile does not count."""
+    """Begins with the first question about it, and ends with the turn of the loop."""
 
-    def __init__(self, seconds: float = FOR_SIGNATURES, clock: Callable[[], float] = thread_time) -> None:
-        self._seconds = seconds
-        self._clock = clock
-        self._began: float | None = None
+    def __init__(self, most: int = SIGNATURES) -> None:
+        self._most = most
+        self._taken = 0
 
-    def has_time(self) -> bool:
-        """Whether there is time for more of it. To be asked inside the loop."""
-        now = self._clock()
-        if self._began is None:
-            self._began = now
+    def has_room(self) -> bool:
+        """Whether there is room for another, which then is taken. To be asked inside the loop."""
+        if not self._taken:
             asyncio.get_running_loop().call_soon(self._end)
-        return now - self._began < self._seconds
+        self._taken += 1
+        return self._taken <= self._most
 
     def _end(self) -> None:
-        self._began = None
+        self._taken = 0
