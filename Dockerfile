@@ -31,7 +31,7 @@ RUN find / -xdev -depth \( -path '*-packages/pip' -o -path '*-packages/pip-*' -o
         -o -path '/usr/local/bin/pip*' \) -exec rm -rf {} + \
     && python3 -m compileall -q -f -j 0 --invalidation-mode unchecked-hash \
         "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/cache/debconf /var/log/* /root/.cache \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/cache/debconf /var/log/* ~/.cache \
     && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
     && find / -xdev ! -type l -perm /0002 -exec chmod o-w {} +
 COPY --from=build /opt/verifier /opt/verifier

@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client import Metric
 
 from verifier import __version__
-from verifier.app.assembly import assemble, observing, open_ports
+from verifier.app.assembly import Assembly, assemble, observing, open_ports
 from verifier.app.renewing import Configuration, Renewing
 from verifier.app.tracing import open_tracing
 from verifier.config import Settings
@@ -60,32 +60,7 @@ async def serving(
         await warn_of_files(settings, observer)
         made = await assemble(settings, observer, stack)
 
-        async def state() -> State:
-            return made.readiness.state()
-
-        async def families() -> tuple[Metric, ...]:
-            observer.metrics.ready.set(made.readiness.is_ready())
-            return made.gauges.families()
-
-        async def explain(question: Question) -> Explained | None:
-            return made.explainer.explain(question)
-
-        token = admin_token(settings, observer)
-        status = status_port.Source(
-            families=families,
-            state=state,
-            noted=observer.recent.noted,
-            issuers=lambda: made.issuers,
-            shared=lambda: made.revocations.shared,
-            explain=explain,
-            admin_token=token,
-        )
-        routes = {
-            **ops_port.routes(state, families),
-            **status_port.routes(status),
-            **admin_routes(token, settings, made.revocations, lambda: made.issuers, observer),
-        }
-        ops_address = await open_ops(stack, settings, routes, observer)
+        ops_address = await open_ops(stack, settings, _routes(made, settings, observer), observer)
         bound = await bind(settings.listen, int(settings.socket_mode, 8))
         stack.callback(bound.close)
         grpc_address = await open_ports(stack, made, bound.shares[0])
@@ -96,16 +71,65 @@ async def serving(
 
         renewing = Renewing(configuration or Configuration(lambda: settings), settings, apply, observer)
 
-        async def drain() -> None:
-            observer.draining(made.settings.drain_delay)
-            made.drain()
-            await asyncio.sleep(made.settings.drain_delay)
-
+        drain = draining(observer, made.drain, lambda: made.settings.drain_delay)
         service = Service(bound.address, ops_address, grpc_address, renewing.renew, drain)
-        log_serving(log, service)
-        async with renewing.following():
+        async with until_stopping(service, renewing, log):
             yield service
-        log.info("stopping")
+
+
+def _routes(made: Assembly, settings: Settings, observer: Observer) -> Routes:
+    """The ops port's."""
+
+    async def state() -> State:
+        return made.readiness.state()
+
+    async def families() -> tuple[Metric, ...]:
+        observer.metrics.ready.set(made.readiness.is_ready())
+        return made.gauges.families()
+
+    async def explain(question: Question) -> Explained | None:
+        return made.explainer.explain(question)
+
+    token = admin_token(settings, observer)
+    status = status_port.Source(
+        families=families,
+        state=state,
+        noted=observer.recent.noted,
+        issuers=lambda: made.issuers,
+        shared=lambda: made.revocations.shared,
+        explain=explain,
+        admin_token=token,
+    )
+    return {
+        **ops_port.routes(state, families),
+        **status_port.routes(status),
+        **admin_routes(token, settings, made.revocations, lambda: made.issuers, observer),
+    }
+
+
+def draining(
+    observer: Observer, begin: Callable[[], None], delay: Callable[[], float]
+) -> Callable[[], Coroutine[Any, Any, None]]:
+    """``Service.drain``: ``begin`` it, and wait as long as ``delay`` says, in seconds."""
+
+    async def drain() -> None:
+        seconds = delay()
+        observer.draining(seconds)
+        begin()
+        await asyncio.sleep(seconds)
+
+    return drain
+
+
+@asynccontextmanager
+async def until_stopping(service: Service, renewing: Renewing, log: Logger) -> AsyncIterator[None]:
+    """All ports are open: say so, and follow the configuration until the end of the ``async with``."""
+    log.info(
+        "serving", address=service.address, ops=service.ops_address, grpc=service.grpc_address, version=__version__
+    )
+    async with renewing.following():
+        yield
+    log.info("stopping")
 
 
 async def open_ops(stack: AsyncExitStack, settings: Settings, routes: Routes, observer: Observer) -> str:
@@ -139,9 +163,3 @@ async def warn_of_files(settings: Settings, observer: Observer) -> None:
     """Those that cannot be used. What cannot be without is an error elsewhere."""
     for problem in await in_file_thread(file_problems, settings):
         observer.file_unusable(problem.path, problem.message)
-
-
-def log_serving(log: Logger, service: Service) -> None:
-    log.info(
-        "serving", address=service.address, ops=service.ops_address, grpc=service.grpc_address, version=__version__
-    )

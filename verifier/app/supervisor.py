@@ -12,7 +12,7 @@ from prometheus_client import Metric
 from verifier.app.assembly import observing
 from verifier.app.renewing import Configuration, Renewing
 from verifier.app.replicas import open_store, revocation_list
-from verifier.app.service import Service, admin_routes, admin_token, log_serving, open_ops, warn_of_files
+from verifier.app.service import Service, admin_routes, admin_token, draining, open_ops, until_stopping, warn_of_files
 from verifier.app.workers import Workers
 from verifier.config import Settings
 from verifier.config.issuers import core_issuer
@@ -80,17 +80,11 @@ async def supervising(
         async def apply(new: Settings) -> None:
             await workers.renew(new.model_copy(update={"grpc": settings.grpc}))
 
-        async def drain() -> None:
-            observer.draining(workers.settings.drain_delay)
-            workers.drain()
-            await asyncio.sleep(workers.settings.drain_delay)
-
+        drain = draining(observer, workers.drain, lambda: workers.settings.drain_delay)
         renewed = renewing(apply, observer)
         service = Service(bound.address, ops_address, settings.grpc.listen, renewed.renew, drain)
-        log_serving(log, service)
-        async with renewed.following():
+        async with until_stopping(service, renewed, log):
             yield service
-        log.info("stopping")
 
 
 async def _with_grpc_port(settings: Settings, stack: AsyncExitStack) -> Settings:
