@@ -104,20 +104,9 @@ async def generation(ground: Ground, settings: Settings, before: Generation | No
         for source in fresh:
             source.start()
             undoing.push_async_callback(source.stop)
-        engine = Engine(
-            issuers=issuers,
-            sources=Sources(
-                sources,
-                traced_introspectors(asked, tracing),
-                shared_identities(settings, ground.store),
-                ground.revocations,
-            ),
-            cache=ground.cache,
-            observer=ground.observer,
-            limits=replace(engine_limits(settings, ground.store), has_room=ground.turn.has_room),
-            clock=ground.clock,
-            routes=table,
-        )
+        answering = traced_introspectors(asked, tracing)
+        shared = shared_identities(settings, ground.store)
+        engine = _engine(ground, settings, issuers, table, Sources(sources, answering, shared, ground.revocations))
         closing.push_async_callback(engine.stop)
         headers = IdentityHeaders({name: claim_path.parse(claim) for name, claim in settings.identity_headers.items()})
         decisions = _decisions(engine, ground.observer, headers)
@@ -136,6 +125,18 @@ async def generation(ground: Ground, settings: Settings, before: Generation | No
         )
         undoing.pop_all()
     return made
+
+
+def _engine(ground: Ground, settings: Settings, issuers: Issuers, table: RouteTable, sources: Sources) -> Engine:
+    return Engine(
+        issuers=issuers,
+        sources=sources,
+        cache=ground.cache,
+        observer=ground.observer,
+        limits=replace(engine_limits(settings, ground.store), has_room=ground.turn.has_room),
+        clock=ground.clock,
+        routes=table,
+    )
 
 
 def _decisions(engine: Engine, observer: Observer, headers: IdentityHeaders) -> Decisions:

@@ -59,7 +59,6 @@ async def serving(
         observer = observing(settings, log, lines_dropped, open_tracing(stack, log))
         await warn_of_files(settings, observer)
         made = await assemble(settings, observer, stack)
-
         ops_address = await open_ops(stack, settings, _routes(made, settings, observer), observer)
         bound = await bind(settings.listen, int(settings.socket_mode, 8))
         stack.callback(bound.close)
@@ -70,7 +69,6 @@ async def serving(
             made.switch(await made.prepare(new))
 
         renewing = Renewing(configuration or Configuration(lambda: settings), settings, apply, observer)
-
         drain = draining(observer, made.drain, lambda: made.settings.drain_delay)
         service = Service(bound.address, ops_address, grpc_address, renewing.renew, drain)
         async with until_stopping(service, renewing, log):

@@ -53,11 +53,8 @@ async def supervising(
         settings = await _with_grpc_port(settings, stack)
         held = Revocations()  # stays empty with Redis, where each process follows the list by itself
         workers = Workers(settings, bound, held, observer)
-        revocations: RevocationList = (
-            TellingList(settings.revocations.max_entries, held, workers.tell)
-            if store is None
-            else revocation_list(settings, observer, store)
-        )
+        told = TellingList(settings.revocations.max_entries, held, workers.tell)
+        revocations = told if store is None else revocation_list(settings, observer, store)
 
         def issuers() -> Issuers:
             return Issuers(core_issuer(issuer) for issuer in workers.settings.issuers)
@@ -70,12 +67,7 @@ async def supervising(
         ops_address = await open_ops(stack, settings, routes, observer)
         stack.push_async_callback(revocations.stop)
         stack.push_async_callback(workers.stop)
-        # Beside the workers, who do not need it: Redis may keep us waiting.
-        reading = asyncio.create_task(revocations.start())
-        try:
-            await workers.start()
-        finally:
-            await reading
+        await _start(workers, revocations)
 
         async def apply(new: Settings) -> None:
             await workers.renew(new.model_copy(update={"grpc": settings.grpc}))
@@ -85,6 +77,15 @@ async def supervising(
         service = Service(bound.address, ops_address, settings.grpc.listen, renewed.renew, drain)
         async with until_stopping(service, renewed, log):
             yield service
+
+
+async def _start(workers: Workers, revocations: RevocationList) -> None:
+    """Both at once: the workers do not need our list, and Redis may keep us waiting."""
+    reading = asyncio.create_task(revocations.start())
+    try:
+        await workers.start()
+    finally:
+        await reading
 
 
 async def _with_grpc_port(settings: Settings, stack: AsyncExitStack) -> Settings:
