@@ -178,8 +178,6 @@ class Engine:
         if identity is None:
             digest = sha256(text.encode("utf-8", "surrogatepass")).digest()
             known = self._known(digest)
-            if known is None and not progress.done and not self._limits.has_room():
-                return Denied(Reason.OVERLOADED, "too many new tokens at once", retry_after=1)
             identity = self._evaluate(text, digest, progress) if known is None else known.identity
             if not progress.done:  # what must wait is out of here, and its miss counted by ``decide``
                 self._observer.cache_lookup("memory", hit=known is not None)

@@ -1,6 +1,6 @@
 """What the engine asks of the world outside: the forms that ``remote``, ``store`` and ``observability`` fill."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -124,8 +124,6 @@ class EngineObserver(Protocol):
 class Limits:
     """``token_bytes``: the longest token looked at. ``waiting``: decisions that may wait for one issuer at once.
 
-    ``has_room`` says whether there is room for another signature now; a token that waited for something has waited
-    enough.
     ``shared_for`` is how long, in seconds, an identity that a signature made stays with the other replicas, and
     ``shared_algorithms`` are those for which they are asked.
     """
@@ -134,7 +132,6 @@ class Limits:
     waiting: int = 1_024
     shared_algorithms: frozenset[str] = frozenset()
     shared_for: float = 300.0
-    has_room: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)

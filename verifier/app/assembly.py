@@ -27,7 +27,6 @@ from verifier.server.listening import Close, serve_http
 from verifier.server.ops_port import Gauges
 from verifier.server.readiness import Readiness
 from verifier.server.status.explaining import Explainer
-from verifier.server.turn import Turn
 from verifier.store.memory import MemoryCache
 from verifier.store.revocations import RevocationList
 
@@ -176,7 +175,6 @@ async def assemble(
         session=await stack.enter_async_context(open_session()),
         calls=await stack.enter_async_context(open_session(per_host=0)),
         clock=time.time,
-        turn=Turn(),
     )
     assembly = Assembly(ground, await generation(ground, settings))
     stack.push_async_callback(assembly.end)

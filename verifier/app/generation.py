@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,7 +29,6 @@ from verifier.server.deciding import Decisions
 from verifier.server.http import Door, Offer
 from verifier.server.status.explaining import Explainer
 from verifier.server.tracing import TracedDecisions
-from verifier.server.turn import Turn
 from verifier.store.memory import MemoryCache
 from verifier.store.revocations import RevocationList
 from verifier.surfaces.identity_headers import IdentityHeaders
@@ -53,7 +52,6 @@ class Ground:
     session: aiohttp.ClientSession
     calls: aiohttp.ClientSession
     clock: Callable[[], float]
-    turn: Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +131,7 @@ def _engine(ground: Ground, settings: Settings, issuers: Issuers, table: RouteTa
         sources=sources,
         cache=ground.cache,
         observer=ground.observer,
-        limits=replace(engine_limits(settings, ground.store), has_room=ground.turn.has_room),
+        limits=engine_limits(settings, ground.store),
         clock=ground.clock,
         routes=table,
     )
